@@ -1,0 +1,819 @@
+//! The record batch: what an operator processes at a time.
+//!
+//! The key decision: a batch keeps the **original payload bytes**. Fields are
+//! located in them when a plan names them and decoded when an expression needs
+//! them; an assigned field lies over the bytes until the row is written, when it
+//! is spliced into them. Decoding and encoding cost nearly all the time of a
+//! pipeline, so bytes are touched once and untouched fields come out as they
+//! went in.
+//!
+//! ```text
+//! {"id":7,"speed":12.5,"note":null}     text     never changed
+//!          located: speed ↑             spans    one per named field and row
+//!          decoded: [12.5]              column   when an expression reads it
+//!          overlay: kmh = [45.0]        column   spliced in by `write_row`
+//! {"id":7,"speed":12.5,"note":null,"kmh":45.0}
+//! ```
+//!
+//! Everything in a batch is shared, so a clone (a branch, a savepoint) copies
+//! no rows, and [`Batch::take`] gathers only spans and numbers.
+
+use crate::json::{self, Edit, Locator};
+use crate::{
+    Column, ColumnBuilder, DataError, FieldPath, Header, Headers, Records, Span, TimestampMs,
+    ValueRef,
+};
+use arrow_buffer::{Buffer, ScalarBuffer};
+use std::any::Any;
+use std::sync::Arc;
+
+/// A row that cannot be processed, by its number in the batch.
+#[derive(Debug)]
+pub struct RowError {
+    /// The row.
+    pub row: u32,
+    /// Why.
+    pub error: DataError,
+}
+
+/// A column and the rows for which there is none. Where a row is in `errors`,
+/// the column holds null.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// One value for each row.
+    pub column: Column,
+    /// The rows that failed, ascending.
+    pub errors: Vec<RowError>,
+}
+
+impl From<Column> for Evaluated {
+    fn from(column: Column) -> Self {
+        Evaluated { column, errors: Vec::new() }
+    }
+}
+
+/// Records on their way through operators. All parts are equally long.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The values.
+    pub rows: Rows,
+    /// The keys.
+    pub keys: Keys,
+    /// Event times in milliseconds.
+    pub timestamps: ScalarBuffer<TimestampMs>,
+    /// The headers of each row, where any row has some.
+    pub headers: Option<Arc<[Headers]>>,
+    /// What each row descends from. Never decreases.
+    pub causes: ScalarBuffer<u64>,
+}
+
+/// What a row descends from, within one step of a task: the unit of atomic
+/// effects. Ordered as the causes happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cause(pub u64);
+
+impl Cause {
+    /// The step's input number `at`: a record, or the step's tick.
+    pub fn input(at: usize) -> Cause {
+        Cause((at as u64) << 32)
+    }
+
+    /// The `emission`th row, from 1, that time emitted when the input `at` had
+    /// moved the watermark.
+    pub fn emission(at: usize, emission: u32) -> Cause {
+        Cause((at as u64) << 32 | u64::from(emission))
+    }
+
+    /// The number of the input at which it happened.
+    pub fn at(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+
+    /// Whether time emitted it, rather than a record.
+    pub fn is_emission(self) -> bool {
+        self.0 as u32 != 0
+    }
+}
+
+/// The values of a batch.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    /// JSON texts, with what has been located in and laid over them.
+    Json(JsonRows),
+    /// Bare values: texts, bytes, integers or doubles.
+    Values(Column),
+    /// Objects of the user's language, passed from one record function to the next.
+    Objects(Arc<dyn Objects>),
+}
+
+/// Rows that a user's function returned, in its own language.
+pub trait Objects: Send + Sync + std::fmt::Debug {
+    /// The number of rows.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// One column for each path; the empty path is the whole value. Objects and
+    /// arrays come as JSON text.
+    fn columns(&self, paths: &[FieldPath]) -> Vec<Evaluated>;
+    /// Whether each row is an object that has the field, null or not.
+    fn has_field(&self, row: usize, path: &FieldPath) -> bool;
+    /// The rows named by `rows`, in that order.
+    fn take(&self, rows: &[u32]) -> Arc<dyn Objects>;
+    /// The same rows as objects of their own, so that a function which changes
+    /// its argument in place changes them in one branch alone.
+    fn isolate(&self) -> Arc<dyn Objects>;
+    /// Appends a row as JSON; `false` for null, which appends nothing.
+    ///
+    /// # Errors
+    /// If the row holds what JSON has no form for; nothing is appended then.
+    fn write_json(&self, row: usize, out: &mut Vec<u8>) -> Result<bool, DataError>;
+    /// For the language's own code to find its type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// The keys of a batch.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    bytes: Buffer,
+    spans: Arc<[Span]>,
+}
+
+impl Keys {
+    /// Keys that stand in `bytes`.
+    pub fn new(bytes: Buffer, spans: impl Into<Arc<[Span]>>) -> Self {
+        Keys { bytes, spans: spans.into() }
+    }
+
+    /// Keys copied from an iterator.
+    pub fn collect<'a>(keys: impl IntoIterator<Item = Option<&'a [u8]>>) -> Self {
+        let mut bytes = Vec::new();
+        let spans: Vec<Span> = keys
+            .into_iter()
+            .map(|key| {
+                let Some(key) = key else { return Span::NULL };
+                let start = bytes.len() as u32;
+                bytes.extend_from_slice(key);
+                Span { start, len: key.len() as u32 }
+            })
+            .collect();
+        Keys { bytes: Buffer::from_vec(bytes), spans: spans.into() }
+    }
+
+    /// The key of a row, as the log has it.
+    #[inline]
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        self.spans[row].of(&self.bytes)
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The keys of the rows named by `rows`.
+    #[must_use]
+    pub fn take(&self, rows: &[u32]) -> Keys {
+        Keys { bytes: self.bytes.clone(), spans: gather(&self.spans, rows).into() }
+    }
+}
+
+fn gather<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+    rows.iter().map(|&row| values[row as usize]).collect()
+}
+
+impl Batch {
+    /// Records as they came from a log, their values taken for JSON. Record `i`
+    /// is the step's input `i`.
+    pub fn from_records(records: &Records) -> Batch {
+        Batch {
+            rows: Rows::Json(JsonRows::new(records.bytes.clone(), records.values.as_slice())),
+            keys: Keys::new(records.bytes.clone(), records.keys.as_slice()),
+            timestamps: records.timestamps.clone().into(),
+            headers: (!records.headers.is_empty()).then(|| records.headers.as_slice().into()),
+            causes: (0..records.len()).map(|at| Cause::input(at).0).collect::<Vec<_>>().into(),
+        }
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.timestamps.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.timestamps.is_empty()
+    }
+
+    /// What a row descends from.
+    #[inline]
+    pub fn cause(&self, row: usize) -> Cause {
+        Cause(self.causes[row])
+    }
+
+    /// The headers of a row.
+    pub fn headers(&self, row: usize) -> &[Header] {
+        match &self.headers {
+            Some(headers) => headers[row].as_deref().unwrap_or(&[]),
+            None => &[],
+        }
+    }
+
+    /// The rows named by `rows`, in that order.
+    #[must_use]
+    pub fn take(&self, rows: &[u32]) -> Batch {
+        Batch {
+            rows: self.rows.take(rows),
+            keys: self.keys.take(rows),
+            timestamps: gather(&self.timestamps, rows).into(),
+            headers: self
+                .headers
+                .as_ref()
+                .map(|headers| rows.iter().map(|&row| headers[row as usize].clone()).collect()),
+            causes: gather(&self.causes, rows).into(),
+        }
+    }
+
+    /// The batch without the rows that failed. `errors` ascend by row.
+    #[must_use]
+    pub fn without(self, errors: &[RowError]) -> Batch {
+        if errors.is_empty() {
+            return self;
+        }
+        let mut failed = errors.iter().map(|error| error.row).peekable();
+        let rows: Vec<u32> = (0..self.len() as u32)
+            .filter(|row| {
+                while failed.peek().is_some_and(|next| next < row) {
+                    failed.next();
+                }
+                failed.peek() != Some(row)
+            })
+            .collect();
+        self.take(&rows)
+    }
+
+    /// A copy for another branch: objects of the user's language are copied,
+    /// everything else is shared, because nothing changes it.
+    #[must_use]
+    pub fn isolate(&self) -> Batch {
+        let mut batch = self.clone();
+        if let Rows::Objects(objects) = &mut batch.rows {
+            *objects = objects.isolate();
+        }
+        batch
+    }
+
+    /// The same keys, times and headers with other values.
+    #[must_use]
+    pub fn with_rows(self, rows: Rows) -> Batch {
+        debug_assert_eq!(rows.len(), self.len());
+        Batch { rows, ..self }
+    }
+}
+
+impl Rows {
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Rows::Json(rows) => rows.len(),
+            Rows::Values(column) => column.len(),
+            Rows::Objects(objects) => objects.len(),
+        }
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows named by `rows`, in that order.
+    #[must_use]
+    pub fn take(&self, rows: &[u32]) -> Rows {
+        match self {
+            Rows::Json(json) => Rows::Json(json.take(rows)),
+            Rows::Values(column) => Rows::Values(column.take(rows)),
+            Rows::Objects(objects) => Rows::Objects(objects.take(rows)),
+        }
+    }
+
+    /// The column at `path`; call [`JsonRows::locate`] for it before. A missing
+    /// field is null.
+    pub fn column(&mut self, path: &FieldPath) -> Evaluated {
+        match self {
+            Rows::Json(rows) => rows.column(path),
+            Rows::Values(column) if path.0.is_empty() => column.clone().into(),
+            Rows::Values(column) => {
+                let errors = (0..column.len())
+                    .filter(|&row| !column.value(row).is_null())
+                    .map(|row| RowError {
+                        row: row as u32,
+                        error: DataError::new(format!(
+                            "the value is a {}, which has no fields",
+                            column.value(row).kind().name()
+                        ))
+                        .in_field(path),
+                    })
+                    .collect();
+                Evaluated { column: Column::Null(column.len()), errors }
+            }
+            Rows::Objects(objects) => {
+                objects.columns(std::slice::from_ref(path)).pop().expect("one column for one path")
+            }
+        }
+    }
+
+    /// Rows that fields can be laid over: objects are written as JSON first.
+    /// A row that cannot be is an error.
+    pub fn into_json(self) -> (JsonRows, Vec<RowError>) {
+        let len = self.len();
+        if let Rows::Json(rows) = self {
+            return (rows, Vec::new());
+        }
+        let mut text = Vec::with_capacity(len * 128);
+        let mut errors = Vec::new();
+        let spans: Vec<Span> = (0..len)
+            .map(|row| {
+                let start = text.len() as u32;
+                let written = match &self {
+                    Rows::Objects(objects) => objects.write_json(row, &mut text),
+                    Rows::Values(column) if column.value(row).is_null() => Ok(false),
+                    Rows::Values(column) => json::write_value(column.value(row), &mut text)
+                        .map(|()| true)
+                        .map_err(|error| DataError::new(error.reason)),
+                    Rows::Json(_) => unreachable!("returned above"),
+                };
+                match written {
+                    Ok(true) => Span { start, len: text.len() as u32 - start },
+                    Ok(false) => Span::NULL,
+                    Err(error) => {
+                        errors.push(RowError { row: row as u32, error });
+                        Span::NULL
+                    }
+                }
+            })
+            .collect();
+        let mut rows = JsonRows::new(Buffer::from_vec(text), spans);
+        rows.is_valid = true;
+        (rows, errors)
+    }
+}
+
+/// JSON rows: the texts, what has been located in them and what lies over them.
+#[derive(Clone, Debug)]
+pub struct JsonRows {
+    text: Buffer,
+    /// Where each row's text stands; null is a tombstone.
+    spans: Arc<[Span]>,
+    /// Whether every text is known to be well-formed.
+    is_valid: bool,
+    located: Vec<Located>,
+    overlay: Vec<Overlay>,
+    /// The only fields of the rows, in order; `None` is all of the text's.
+    only: Option<Arc<[Box<str>]>>,
+}
+
+#[derive(Clone, Debug)]
+struct Located {
+    path: FieldPath,
+    /// Relative to the text buffer.
+    spans: Arc<[Span]>,
+    decoded: Option<Column>,
+}
+
+#[derive(Clone, Debug)]
+struct Overlay {
+    name: Box<str>,
+    /// `None`: the field has been dropped.
+    column: Option<Column>,
+}
+
+impl JsonRows {
+    /// Rows whose texts stand in `text`.
+    pub fn new(text: Buffer, spans: impl Into<Arc<[Span]>>) -> Self {
+        JsonRows {
+            text,
+            spans: spans.into(),
+            is_valid: false,
+            located: Vec::new(),
+            overlay: Vec::new(),
+            only: None,
+        }
+    }
+
+    /// Rows that consist of the given fields, in order.
+    ///
+    /// # Panics
+    /// If the columns differ in length or there are none.
+    pub fn from_columns(fields: Vec<(Box<str>, Column)>) -> Self {
+        let len = fields.first().expect("rows have a field").1.len();
+        let span = Span { start: 0, len: 2 };
+        let mut rows = JsonRows::new(Buffer::from_vec(b"{}".to_vec()), vec![span; len]);
+        rows.is_valid = true;
+        rows.only = Some(fields.iter().map(|(name, _)| name.clone()).collect());
+        for (name, column) in fields {
+            assert_eq!(column.len(), len);
+            rows.overlay.push(Overlay { name, column: Some(column) });
+        }
+        rows
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The rows named by `rows`, in that order.
+    #[must_use]
+    pub fn take(&self, rows: &[u32]) -> JsonRows {
+        JsonRows {
+            text: self.text.clone(),
+            spans: gather(&self.spans, rows).into(),
+            is_valid: self.is_valid,
+            located: self
+                .located
+                .iter()
+                .map(|located| Located {
+                    path: located.path.clone(),
+                    spans: gather(&located.spans, rows).into(),
+                    decoded: located.decoded.as_ref().map(|column| column.take(rows)),
+                })
+                .collect(),
+            overlay: self
+                .overlay
+                .iter()
+                .map(|over| Overlay {
+                    name: over.name.clone(),
+                    column: over.column.as_ref().map(|column| column.take(rows)),
+                })
+                .collect(),
+            only: self.only.clone(),
+        }
+    }
+
+    /// The text of a row as it came, without what lies over it. `None` for a
+    /// tombstone.
+    pub fn text(&self, row: usize) -> Option<&[u8]> {
+        self.spans[row].of(&self.text)
+    }
+
+    /// Whether the rows are still the texts, with nothing laid over them.
+    pub fn is_untouched(&self) -> bool {
+        self.overlay.is_empty() && self.only.is_none()
+    }
+
+    /// Whether every path that `locator` names has been located, or needs no
+    /// locating because the field lies over the text.
+    pub fn has_located(&self, locator: &Locator) -> bool {
+        self.is_valid
+            && locator.paths().iter().all(|path| {
+                self.is_overlaid(path) || self.located.iter().any(|known| known.path == *path)
+            })
+    }
+
+    fn is_overlaid(&self, path: &FieldPath) -> bool {
+        let Some(root) = path.root() else { return false };
+        self.overlay.iter().any(|over| &*over.name == root && over.column.is_some())
+    }
+
+    /// Finds the fields that `locator` names and checks that the texts are
+    /// well-formed, in one pass; nothing if that has been done. Rows that are
+    /// malformed are returned, and hold nothing.
+    pub fn locate(&mut self, locator: &mut Locator) -> Vec<RowError> {
+        if self.has_located(locator) {
+            return Vec::new();
+        }
+        let paths = locator.paths().len();
+        let mut columns = vec![Vec::with_capacity(self.len()); paths];
+        let mut found = vec![Span::NULL; paths];
+        let mut errors = Vec::new();
+        for (row, span) in self.spans.iter().enumerate() {
+            found.fill(Span::NULL);
+            if let Some(text) = span.of(&self.text)
+                && let Err(error) = locator.locate(text, &mut found)
+            {
+                found.fill(Span::NULL);
+                errors.push(RowError { row: row as u32, error: error.into() });
+            }
+            for (column, found) in columns.iter_mut().zip(&found) {
+                column.push(if found.is_null() {
+                    Span::NULL
+                } else {
+                    Span { start: span.start + found.start, len: found.len }
+                });
+            }
+        }
+        for (path, spans) in locator.paths().iter().zip(columns) {
+            if !self.located.iter().any(|known| known.path == *path) {
+                let spans = spans.into();
+                self.located.push(Located { path: path.clone(), spans, decoded: None });
+            }
+        }
+        self.is_valid = true;
+        errors
+    }
+
+    fn overlaid(&self, path: &FieldPath) -> Option<Evaluated> {
+        let root = path.root()?;
+        let Some(over) = self.overlay.iter().find(|over| &*over.name == root) else {
+            let hidden = self.only.as_ref().is_some_and(|only| !only.iter().any(|n| &**n == root));
+            return hidden.then(|| Column::Null(self.len()).into());
+        };
+        let Some(column) = &over.column else { return Some(Column::Null(self.len()).into()) };
+        let rest = path.rest();
+        if rest.0.is_empty() {
+            return Some(column.clone().into());
+        }
+        let texts = (0..column.len()).map(|row| match column.value(row) {
+            ValueRef::Json(text) => json::find(text, &rest),
+            _ => None,
+        });
+        Some(decode_all(texts, column.len(), path))
+    }
+
+    /// The column at `path`, which [`JsonRows::locate`] has found or which lies
+    /// over the text. The empty path is the whole row.
+    ///
+    /// # Panics
+    /// If the path was not located.
+    pub fn column(&mut self, path: &FieldPath) -> Evaluated {
+        if let Some(overlaid) = self.overlaid(path) {
+            return overlaid;
+        }
+        if path.0.is_empty() {
+            return self.whole();
+        }
+        let len = self.len();
+        let located = self
+            .located
+            .iter_mut()
+            .find(|located| located.path == *path)
+            .unwrap_or_else(|| panic!("`{path}` is located before it is read"));
+        if let Some(column) = &located.decoded {
+            return column.clone().into();
+        }
+        let text = &self.text;
+        let texts = located.spans.iter().map(|span| {
+            span.of(text).map(|text| {
+                std::str::from_utf8(text).expect("located texts have been checked to be UTF-8")
+            })
+        });
+        let evaluated = decode_all(texts, len, path);
+        if evaluated.errors.is_empty() {
+            located.decoded = Some(evaluated.column.clone());
+        }
+        evaluated
+    }
+
+    /// The rows themselves, as they would be written.
+    fn whole(&self) -> Evaluated {
+        let mut builder = ColumnBuilder::with_capacity(self.len());
+        let mut errors = Vec::new();
+        let mut text = Vec::new();
+        let mut scratch = String::new();
+        for row in 0..self.len() {
+            text.clear();
+            let value = match self.write_row(row, &mut text) {
+                Ok(false) => Ok(ValueRef::Null),
+                Ok(true) => std::str::from_utf8(&text)
+                    .map_err(|_| DataError::new("the text is not UTF-8"))
+                    .and_then(|text| json::decode(text, &mut scratch).map_err(DataError::from)),
+                Err(error) => Err(error),
+            };
+            match value {
+                Ok(value) => builder.push(value),
+                Err(error) => {
+                    builder.push(ValueRef::Null);
+                    errors.push(RowError { row: row as u32, error });
+                }
+            }
+        }
+        Evaluated { column: builder.finish(), errors }
+    }
+
+    /// Whether a row has the field at `path`, null or not.
+    ///
+    /// # Panics
+    /// If the path was not located.
+    pub fn has_field(&self, row: usize, path: &FieldPath) -> bool {
+        let Some(root) = path.root() else { return !self.spans[row].is_null() };
+        if let Some(over) = self.overlay.iter().find(|over| &*over.name == root) {
+            let Some(column) = &over.column else { return false };
+            let rest = path.rest();
+            return rest.0.is_empty()
+                || matches!(column.value(row), ValueRef::Json(text) if json::find(text, &rest).is_some());
+        }
+        if let Some(only) = &self.only
+            && !only.iter().any(|name| &**name == root)
+        {
+            return false;
+        }
+        let located = self.located.iter().find(|located| located.path == *path);
+        !located.expect("a path is located before it is read").spans[row].is_null()
+    }
+
+    /// Lays a field over the rows.
+    ///
+    /// # Panics
+    /// If `column` is not as long as the rows.
+    pub fn assign(&mut self, name: &str, column: Column) {
+        assert_eq!(column.len(), self.len());
+        self.lay_over(name, Some(column));
+        if let Some(only) = &self.only
+            && !only.iter().any(|known| &**known == name)
+        {
+            self.only = Some(only.iter().cloned().chain([name.into()]).collect());
+        }
+    }
+
+    /// Removes a field from the rows.
+    pub fn drop_field(&mut self, name: &str) {
+        if let Some(only) = &self.only {
+            self.only = Some(only.iter().filter(|known| &***known != name).cloned().collect());
+            self.overlay.retain(|over| &*over.name != name);
+        } else {
+            self.lay_over(name, None);
+        }
+    }
+
+    fn lay_over(&mut self, name: &str, column: Option<Column>) {
+        match self.overlay.iter_mut().find(|over| &*over.name == name) {
+            Some(over) => over.column = column,
+            None => self.overlay.push(Overlay { name: name.into(), column }),
+        }
+    }
+
+    /// Keeps the named fields alone, in that order. A field that a row lacks is
+    /// written as null.
+    pub fn project(&mut self, names: &[Box<str>]) {
+        // What is not visible now must not become visible by naming it.
+        let hidden: Vec<Box<str>> = match &self.only {
+            Some(only) => names.iter().filter(|name| !only.contains(name)).cloned().collect(),
+            None => Vec::new(),
+        };
+        for name in hidden {
+            self.lay_over(&name, Some(Column::Null(self.len())));
+        }
+        self.overlay.retain(|over| names.contains(&over.name));
+        self.only = Some(names.into());
+    }
+
+    /// The fields that must be located before rows can be written.
+    pub fn paths_to_write(&self) -> Vec<FieldPath> {
+        let mut names: Vec<&str> = Vec::new();
+        match &self.only {
+            Some(only) => names.extend(only.iter().map(|name| &**name)),
+            None => names.extend(
+                self.overlay.iter().filter(|over| over.column.is_some()).map(|over| &*over.name),
+            ),
+        }
+        let is_needed = |name: &str| {
+            self.only.is_none() || !self.overlay.iter().any(|over| &*over.name == name)
+        };
+        names
+            .into_iter()
+            .filter(|name| is_needed(name))
+            .map(FieldPath::name)
+            .filter(|path| !self.located.iter().any(|known| known.path == *path))
+            .collect()
+    }
+
+    /// Locates what [`JsonRows::write_row`] needs. Malformed rows are returned.
+    pub fn prepare_to_write(&mut self) -> Vec<RowError> {
+        let paths = self.paths_to_write();
+        // A row that goes out must be well-formed, even one that goes out as it came.
+        if paths.is_empty() && self.is_valid { Vec::new() } else { self.locate_hidden(&paths) }
+    }
+
+    fn locate_hidden(&mut self, paths: &[FieldPath]) -> Vec<RowError> {
+        self.is_valid = false;
+        self.locate(&mut Locator::new(paths))
+    }
+
+    fn span_of(&self, name: &str, row: usize) -> Span {
+        let located = self.located.iter().find(|known| {
+            known.path.0.len() == 1 && known.path.root() == Some(name)
+        });
+        located.expect("fields are located before rows are written").spans[row]
+    }
+
+    /// Appends a row as JSON: its own bytes, or those with the overlay spliced
+    /// in. `false` for a tombstone, which appends nothing. Call
+    /// [`JsonRows::prepare_to_write`] before.
+    ///
+    /// # Errors
+    /// If a field cannot be written or the row is not an object; nothing is
+    /// appended then.
+    pub fn write_row(&self, row: usize, out: &mut Vec<u8>) -> Result<bool, DataError> {
+        let Some(text) = self.spans[row].of(&self.text) else { return Ok(false) };
+        let start = out.len();
+        let written = if let Some(only) = &self.only {
+            self.write_fields(only, row, out)
+        } else if self.overlay.is_empty() {
+            out.extend_from_slice(text);
+            Ok(())
+        } else {
+            self.write_spliced(text, row, out)
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                out.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    fn write_fields(
+        &self,
+        only: &[Box<str>],
+        row: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DataError> {
+        out.push(b'{');
+        for (index, name) in only.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            json::write_key(name, out);
+            let over = self.overlay.iter().find(|over| over.name == *name);
+            match over.and_then(|over| over.column.as_ref()) {
+                Some(column) => json::write_value(column.value(row), out)
+                    .map_err(|error| DataError::new(error.reason).in_field(name))?,
+                None => {
+                    let text = self.span_of(name, row).of(&self.text).unwrap_or(b"null");
+                    out.extend_from_slice(text);
+                }
+            }
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn write_spliced(&self, text: &[u8], row: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
+        let text = std::str::from_utf8(text).map_err(|_| DataError::new("the text is not UTF-8"))?;
+        let base = self.spans[row].start;
+        let edits: Vec<Edit<'_>> = self
+            .overlay
+            .iter()
+            .map(|over| match &over.column {
+                None => Edit::Remove { name: &over.name },
+                Some(column) => {
+                    let span = self.span_of(&over.name, row);
+                    let span = if span.is_null() {
+                        span
+                    } else {
+                        Span { start: span.start - base, len: span.len }
+                    };
+                    Edit::Set { name: &over.name, span, value: column.value(row) }
+                }
+            })
+            .collect();
+        json::splice(text, &edits, out).map_err(|error| {
+            let culprit = self.overlay.iter().find(|over| {
+                matches!(
+                    over.column.as_ref().map(|column| column.value(row)),
+                    Some(ValueRef::Float(value)) if !value.is_finite()
+                )
+            });
+            let error = DataError::new(error.reason);
+            match culprit {
+                Some(over) => error.in_field(&over.name),
+                None => error,
+            }
+        })
+    }
+}
+
+/// Decodes JSON texts of one field into a column.
+fn decode_all<'a>(
+    texts: impl Iterator<Item = Option<&'a str>>,
+    len: usize,
+    path: &FieldPath,
+) -> Evaluated {
+    let mut builder = ColumnBuilder::with_capacity(len);
+    let mut errors = Vec::new();
+    let mut scratch = String::new();
+    for (row, text) in texts.enumerate() {
+        match text.map(|text| json::decode(text, &mut scratch)) {
+            None => builder.push(ValueRef::Null),
+            Some(Ok(value)) => builder.push(value),
+            Some(Err(error)) => {
+                builder.push(ValueRef::Null);
+                let error = DataError::from(error).in_field(path);
+                errors.push(RowError { row: row as u32, error });
+            }
+        }
+    }
+    Evaluated { column: builder.finish(), errors }
+}

@@ -1,0 +1,198 @@
+//! The environment: time, chance and metrics.
+//!
+//! Nothing else in the workspace reads a clock or draws a random number; clippy
+//! forbids it. So a simulated environment repeats a run exactly. The log and the
+//! state store are environment too, but their traits stand in their own crates;
+//! files that sources and sinks use come through [`Storage`].
+
+#![expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+
+use crate::TimestampMs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The clock. Two readings, because a wall clock may jump.
+pub trait Clock: Send + Sync {
+    /// Time since some start, never backwards: for durations and deadlines.
+    fn monotonic(&self) -> Duration;
+    /// What the machine's clock says: for stamps only.
+    fn wall_ms(&self) -> TimestampMs;
+    /// Waits.
+    fn sleep(&self, duration: Duration);
+}
+
+/// Random numbers, for identities and back-off, never for results.
+pub trait Random: Send + Sync {
+    /// The next number.
+    fn next_u64(&self) -> u64;
+}
+
+/// A file that a sink appends to and cuts back.
+pub trait StorageFile: Send {
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Appends at its end.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts it to `len` bytes.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
+    /// Reads up to `buffer.len()` bytes at `offset`; 0 is the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Makes what was appended outlive a power cut.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The file system, as far as sources and sinks use it.
+pub trait Storage: Send + Sync {
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Opens a file for appending and makes it, with its folders, if it is missing.
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+}
+
+/// Everything that a run takes from outside.
+#[derive(Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+    /// Files of sources and sinks.
+    pub storage: Arc<dyn Storage>,
+}
+
+impl Env {
+    /// The machine's own.
+    pub fn system() -> Env {
+        Env {
+            clock: Arc::new(SystemClock { start: Instant::now() }),
+            random: Arc::new(SystemRandom),
+            storage: Arc::new(SystemStorage),
+        }
+    }
+}
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Env")
+    }
+}
+
+struct SystemClock {
+    start: Instant,
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wall_ms(&self) -> TimestampMs {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_millis() as TimestampMs,
+            Err(before) => -(before.duration().as_millis() as TimestampMs),
+        }
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn next_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        let filled = File::open("/dev/urandom")
+            .and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes));
+        match filled {
+            Ok(()) => u64::from_le_bytes(bytes),
+            // Identities need to differ, not to be secret.
+            Err(_) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 40)
+            }
+        }
+    }
+}
+
+struct SystemStorage;
+
+impl Storage for SystemStorage {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        Ok(Box::new(SystemFile(File::open(path)?)))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = File::options().read(true).append(true).create(true).open(path)?;
+        Ok(Box::new(SystemFile(file)))
+    }
+}
+
+struct SystemFile(File);
+
+impl StorageFile for SystemFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut self.0, bytes)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.0, buffer, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// A clock that stands still until it is moved: for tests and simulation.
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    now: std::sync::Mutex<(Duration, TimestampMs)>,
+}
+
+impl ManualClock {
+    /// A clock whose wall says `wall_ms`.
+    pub fn at(wall_ms: TimestampMs) -> Self {
+        ManualClock { now: std::sync::Mutex::new((Duration::ZERO, wall_ms)) }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, duration: Duration) {
+        let mut now = self.now.lock().expect("no holder of this lock panics");
+        now.0 += duration;
+        now.1 += duration.as_millis() as TimestampMs;
+    }
+}
+
+impl Clock for ManualClock {
+    fn monotonic(&self) -> Duration {
+        self.now.lock().expect("no holder of this lock panics").0
+    }
+
+    fn wall_ms(&self) -> TimestampMs {
+        self.now.lock().expect("no holder of this lock panics").1
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.advance(duration);
+    }
+}
