@@ -1,0 +1,58 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up what it
+# needs: a virtual environment with pinned tools, and the extension module.
+# Needed beforehand: a Rust toolchain (1.95 or newer) and Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TERM_COLOR ?= never
+
+.PHONY: demo test setup build lint test-rust test-python test-crash trust bench clean
+
+demo: build
+	$(BIN)/headwater demo $(DEMO)
+
+test: build
+	@./scripts/timed "lints" $(MAKE) --no-print-directory lint
+	@./scripts/timed "Rust tests" $(MAKE) --no-print-directory test-rust
+	@./scripts/timed "Python tests" $(MAKE) --no-print-directory test-python
+	@./scripts/timed "crash tests" $(MAKE) --no-print-directory test-crash
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Headwater needs Python 3.11 or newer, this is {v.major}.{v.minor}; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+build: setup
+	@./scripts/timed "build" $(BIN)/maturin develop --release --quiet
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --release --workspace --exclude headwater-python --all-targets --quiet -- -D warnings
+	cargo xtask tidy
+	$(BIN)/ruff check python examples scripts
+	$(BIN)/ruff format --check python examples scripts
+
+test-rust:
+	cargo test --release --quiet
+
+test-python: build
+	$(BIN)/python -m pytest python/tests --quiet -m "not crash"
+
+test-crash: build
+	$(BIN)/python -m pytest python/tests --quiet -m crash
+
+# The long versions, in slices that add up: KILLS=100 make trust
+trust: build
+	HEADWATER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest python/tests --quiet -m crash -s
+
+bench: build
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) .demo .headwater
+	cargo clean

@@ -1,0 +1,150 @@
+//! The checkpoint: the one place that commits.
+//!
+//! An epoch is everything between two commits of one worker: some steps of its
+//! tasks, what its sources appended, and the rows for sinks.
+//!
+//! ```text
+//!            first record, tick or source record
+//!   CLEAN ────────────────────────────────────────▶ OPEN
+//!     ▲                                               │ interval, bytes, count of records,
+//!     │                                               │ a tick, the end of the run
+//!     │                                               ▼
+//!     │   1 rows to sinks, sinks flushed          COMMITTING
+//!     │   2 changes of every store appended           │
+//!     │   3 positions of all tasks, sources,          │
+//!     │     sinks and the plan's stores               │
+//!     │   4 one transaction                           │
+//!     │ Committed                                     │
+//!     └───────────────────────────────────────────────┤
+//!                                                     │ Unknown, or Unavailable
+//!                                                     ▼
+//!                                                  BROKEN  the run starts again from
+//!                                                          what is committed: joins
+//!                                                          (which fences), restores,
+//!                                                          opens sinks and sources
+//! ```
+//!
+//! A failed step never reaches OPEN's outputs: its task has undone it. State in
+//! memory is ahead of the log only while the epoch is OPEN; BROKEN drops it.
+//! Crash points, each tested by a kill: after 1 (a file sink is longer than its
+//! committed length and is cut back), after 2 and 3 (nothing is visible), after
+//! 4 (all is).
+
+use crate::metadata::TaskMetadata;
+use crate::worker::{TaskSlot, Worker};
+use headwater_core::{Error, RecordsBuilder, Result, TopicPartition};
+use headwater_log::{CommitOutcome, Committed, Transactor};
+use headwater_state::StateStore;
+use std::time::Duration;
+
+/// The epoch that is open.
+#[derive(Debug, Default)]
+pub(crate) struct Epoch {
+    /// Its number; the committed ones are smaller.
+    pub(crate) number: u64,
+    /// When it became open.
+    pub(crate) opened: Option<Duration>,
+    /// Records in it.
+    pub(crate) records: u64,
+    /// Whether it ends now, whatever its age.
+    pub(crate) is_due: bool,
+    /// How long the last commit took, and when it ended.
+    pub(crate) last_commit: Duration,
+    pub(crate) last_commit_at: Duration,
+}
+
+impl Epoch {
+    /// Something happened that is to be committed.
+    pub(crate) fn open(&mut self, now: Duration, records: u64) {
+        self.opened.get_or_insert(now);
+        self.records += records;
+    }
+}
+
+impl Worker {
+    /// Ends the epoch: commits everything of it, or nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` where the run must start again from what is committed.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.epoch.is_due = false;
+        if self.epoch.opened.is_none() {
+            return Ok(());
+        }
+        let started = self.env.clock.monotonic();
+        let positions = self.positions()?;
+        let rows = std::mem::take(&mut self.sink_rows);
+        match &mut self.transactor {
+            None => {
+                for slot in self.tasks.values_mut() {
+                    drain(slot, None)?;
+                }
+                self.sinks.write_and_commit(&rows, |_| Ok(()))?;
+            }
+            Some(transactor) => {
+                for slot in self.tasks.values_mut() {
+                    drain(slot, Some(&mut **transactor))?;
+                }
+                self.sinks.write_and_commit(&rows, |of_sinks| {
+                    let all: Vec<_> = positions.into_iter().chain(of_sinks).collect();
+                    match transactor.commit(&all)? {
+                        CommitOutcome::Committed { .. } => Ok(()),
+                        CommitOutcome::Unknown { reason } => Err(Error::unavailable(format!(
+                            "it is not known whether the last commit happened: {reason}"
+                        ))),
+                    }
+                })?;
+            }
+        }
+        let now = self.env.clock.monotonic();
+        self.epoch = Epoch {
+            number: self.epoch.number + 1,
+            last_commit: now.saturating_sub(started),
+            last_commit_at: now,
+            ..Epoch::default()
+        };
+        Ok(())
+    }
+
+    /// Positions of all tasks, changed or not, so that a stale owner is always
+    /// caught; of all sources; and the stores that the plan has.
+    fn positions(&mut self) -> Result<Vec<(TopicPartition, Committed)>> {
+        let mut positions = std::mem::take(&mut self.store_signatures);
+        for (partition, slot) in &self.tasks {
+            let metadata = TaskMetadata {
+                epoch: self.epoch.number,
+                topic_id: slot.topic_id,
+                watermark_ms: slot.task.watermark,
+                is_ended: slot.is_ended,
+            };
+            let committed = Committed {
+                position: slot.resume,
+                metadata: metadata.encode(),
+            };
+            positions.push((partition.clone(), committed));
+        }
+        for source in &self.sources {
+            positions.push(source.committed()?);
+        }
+        Ok(positions)
+    }
+}
+
+/// Takes the changes of a task's stores and appends them to their changelogs.
+fn drain(slot: &mut TaskSlot, mut transactor: Option<&mut dyn Transactor>) -> Result<()> {
+    let mut append = |changelog: Option<&TopicPartition>, store: &mut dyn StateStore| {
+        let mut changes = RecordsBuilder::default();
+        store.drain_changes(&mut changes);
+        match (changelog, &mut transactor) {
+            (Some(changelog), Some(transactor)) if !changes.is_empty() => {
+                transactor.append(changelog, changes.finish())
+            }
+            _ => Ok(()),
+        }
+    };
+    append(slot.keyed_changelog.as_ref(), &mut slot.task.keyed)?;
+    for (node, store) in slot.task.tree.stores_by_node() {
+        append(slot.changelogs.get(&node), store)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Records that cannot be processed, with the reason.
+//!
+//! A dead letter holds the record's original key and value, or the row itself if
+//! time emitted it. It leaves in the epoch's transaction: a record is either
+//! processed or a dead letter, once.
+
+use headwater_core::{Header, Records, RecordsBuilder, Result, Rows};
+use headwater_log::Fetched;
+use headwater_operators::Failure;
+
+/// The topic of an input's dead letters.
+pub(crate) fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dead-letter")
+}
+
+/// One dead letter.
+///
+/// # Errors
+/// `Internal` if neither the record nor the row is known.
+pub(crate) fn dead_letter(failure: &Failure, fetched: Option<&Fetched>) -> Result<Records> {
+    let mut builder = RecordsBuilder::default();
+    let headers = headers_of(failure);
+    match (&failure.row, fetched) {
+        (Some(batch), _) => {
+            let mut value = Vec::new();
+            let mut rows = batch.rows.clone();
+            if let Rows::Json(json) = &mut rows {
+                json.prepare_to_write();
+            }
+            let (mut json, _) = rows.into_json();
+            json.prepare_to_write();
+            let is_there = json.write_row(0, &mut value).unwrap_or(false);
+            let value = is_there.then_some(value.as_slice());
+            builder.push(
+                batch.keys.get(0),
+                value,
+                batch.timestamps[0],
+                Some(headers.into()),
+            );
+        }
+        (None, Some(fetched)) => {
+            let (records, index) = (&fetched.records, failure.cause.at());
+            let mut all = headers;
+            all.extend(records.headers(index).iter().cloned());
+            builder.push(
+                records.key(index),
+                records.value(index),
+                records.timestamps[index],
+                Some(all.into()),
+            );
+        }
+        (None, None) => {
+            return Err(headwater_core::Error::internal(
+                "a failure without a record and without a row",
+            ));
+        }
+    }
+    Ok(builder.finish())
+}
+
+fn headers_of(failure: &Failure) -> Vec<Header> {
+    let error = &failure.error;
+    let text = |fact: Option<String>| fact.unwrap_or_default();
+    [
+        ("headwater.error", error.reason.clone()),
+        ("headwater.operator", text(error.operator.clone())),
+        ("headwater.field", text(error.field.clone())),
+        ("headwater.line", text(error.line.clone())),
+        (
+            "headwater.topic",
+            text(
+                error
+                    .partition
+                    .as_ref()
+                    .map(|place| place.topic.to_string()),
+            ),
+        ),
+        (
+            "headwater.partition",
+            text(
+                error
+                    .partition
+                    .as_ref()
+                    .map(|place| place.partition.to_string()),
+            ),
+        ),
+        (
+            "headwater.offset",
+            text(error.position.map(|position| position.to_string())),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| Header {
+        name: name.into(),
+        value: Some(value.into_bytes().into()),
+    })
+    .collect()
+}

@@ -1,0 +1,195 @@
+//! From records to the rows of a task: format, event time, watermark.
+//!
+//! What fails here (malformed JSON, a poison timestamp, an extractor that
+//! raises) fails before any operator or clock has seen it.
+
+use crate::task::{ClockMove, Prepared, Task};
+use headwater_core::json::Locator;
+use headwater_core::{
+    Batch, DataError, FieldPath, Records, Result, Rows, TimestampMs, TopicPartition,
+};
+use headwater_log::Fetched;
+use headwater_operators::{Failure, SetTimestamp, Step, StepTimes, decode_rows};
+use headwater_plan::{NodeId, TextFormat};
+use headwater_state::KeyedStore;
+
+/// The header that tells a control record of ours from a record.
+pub(crate) const CONTROL_HEADER: &str = "headwater.control";
+/// The control record at the end of a bounded source.
+pub(crate) const CONTROL_END: &[u8] = b"end-of-input";
+
+/// How a task reads its records.
+pub(crate) struct Input {
+    pub(crate) plan_id: NodeId,
+    pub(crate) format: TextFormat,
+    /// All fields that operators name before a row is replaced: one pass finds
+    /// them and checks the text.
+    pub(crate) locator: Locator,
+    /// The user's extractor, if there is one.
+    pub(crate) extractor: Option<SetTimestamp>,
+    pub(crate) max_future_ms: i64,
+    pub(crate) max_out_of_orderness_ms: i64,
+}
+
+impl Input {
+    /// Makes one step's inputs of fetched records.
+    ///
+    /// # Errors
+    /// What ends the run.
+    pub(crate) fn prepare(
+        &mut self,
+        fetched: &Fetched,
+        wall_ms: TimestampMs,
+        partition: &TopicPartition,
+        keyed: &mut KeyedStore,
+    ) -> Result<Prepared> {
+        let records = &fetched.records;
+        let mut clocks = vec![ClockMove::None; records.len()];
+        let ends = control_records(records, &mut clocks);
+        let mut batch = Batch::from_records(records);
+        if !ends.is_empty() {
+            let rows: Vec<u32> = (0..records.len() as u32)
+                .filter(|row| !ends.contains(row))
+                .collect();
+            batch = batch.take(&rows);
+        }
+        let times = StepTimes {
+            before: TimestampMs::MIN,
+            after: vec![0; records.len()],
+        };
+        let mut step = Step::new(&times, keyed, partition);
+        step.operator = self.plan_id;
+        batch = self.decode(batch, &mut step);
+        if let Some(extractor) = &mut self.extractor {
+            use headwater_operators::Operator;
+            match extractor.process(batch, &mut step)? {
+                Some(extracted) => batch = extracted,
+                None => batch = Batch::from_records(&Records::default()),
+            }
+        }
+        let bound = fetched
+            .append_time_ms
+            .unwrap_or(wall_ms)
+            .saturating_add(self.max_future_ms);
+        batch = self.check_times(batch, bound, &mut clocks, &mut step);
+        let failures = step.failures;
+        Ok(Prepared {
+            batch,
+            clocks,
+            failures,
+        })
+    }
+
+    fn decode(&mut self, batch: Batch, step: &mut Step<'_>) -> Batch {
+        if self.format != TextFormat::Json {
+            let (batch, errors) = decode_rows(batch, self.format);
+            return step.fail_rows(batch, errors);
+        }
+        let mut batch = batch;
+        let Rows::Json(rows) = &mut batch.rows else {
+            unreachable!("records come as JSON rows")
+        };
+        let errors = rows.locate(&mut self.locator);
+        step.fail_rows(batch, errors)
+    }
+
+    fn check_times(
+        &self,
+        batch: Batch,
+        bound_ms: TimestampMs,
+        clocks: &mut [ClockMove],
+        step: &mut Step<'_>,
+    ) -> Batch {
+        let mut kept = Vec::with_capacity(batch.len());
+        for row in 0..batch.len() {
+            let time = batch.timestamps[row];
+            if time > bound_ms {
+                let ahead_ms = time
+                    .saturating_sub(bound_ms)
+                    .saturating_add(self.max_future_ms);
+                let reason = format!(
+                    "the event time is {ahead_ms} ms ahead of the time at which the log stored the record, \
+                     event_time_ms=`{time}` max_future_ms=`{}`",
+                    self.max_future_ms
+                );
+                let hint = "event time is in milliseconds: check the unit of the timestamp, or raise `max_future`";
+                step.fail(&batch, row, DataError::new(reason).with_hint(hint));
+                continue;
+            }
+            let watermark = time.saturating_sub(self.max_out_of_orderness_ms);
+            clocks[batch.cause(row).at()] = ClockMove::To(watermark);
+            kept.push(row as u32);
+        }
+        if kept.len() == batch.len() {
+            batch
+        } else {
+            batch.take(&kept)
+        }
+    }
+}
+
+/// Finds the end-of-input records and lets them close everything.
+fn control_records(records: &Records, clocks: &mut [ClockMove]) -> Vec<u32> {
+    if records.headers.is_empty() {
+        return Vec::new();
+    }
+    let mut ends = Vec::new();
+    for (index, clock) in clocks.iter_mut().enumerate() {
+        let is_control = records
+            .headers(index)
+            .iter()
+            .any(|header| &*header.name == CONTROL_HEADER);
+        if is_control {
+            *clock = ClockMove::To(TimestampMs::MAX);
+            ends.push(index as u32);
+        }
+    }
+    ends
+}
+
+/// Whether the last of some records is the end of a bounded source.
+pub(crate) fn ends_input(records: &Records) -> Option<bool> {
+    let last = records.len().checked_sub(1)?;
+    let is_end = records.headers(last).iter().any(|header| {
+        &*header.name == CONTROL_HEADER && header.value.as_deref() == Some(CONTROL_END)
+    });
+    Some(is_end)
+}
+
+impl Task {
+    /// The inputs of one tick: no rows, and a watermark.
+    pub(crate) fn tick(watermark: TimestampMs) -> Prepared {
+        Prepared {
+            batch: Batch::from_records(&Records::default()),
+            clocks: vec![ClockMove::To(watermark)],
+            failures: Vec::new(),
+        }
+    }
+
+    /// What a cause failed with, with its place in the log.
+    pub(crate) fn place(&self, failure: &mut Failure, fetched: Option<&Fetched>, names: &[String]) {
+        let error = &mut failure.error;
+        error
+            .partition
+            .get_or_insert_with(|| self.partition.clone());
+        if let Some(fetched) = fetched
+            && error.position.is_none()
+        {
+            error.position = Some(fetched.positions.get(failure.cause.at()));
+        }
+        error
+            .operator
+            .get_or_insert_with(|| names[failure.operator].clone());
+    }
+}
+
+/// The fields, without the empty path and twice-named ones.
+pub(crate) fn distinct(fields: impl IntoIterator<Item = FieldPath>) -> Vec<FieldPath> {
+    let mut distinct: Vec<FieldPath> = Vec::new();
+    for field in fields {
+        if !field.0.is_empty() && !distinct.contains(&field) {
+            distinct.push(field);
+        }
+    }
+    distinct
+}

@@ -1,0 +1,77 @@
+//! Headwater: stream processing for people who think in data frames.
+//!
+//! A topic is an infinite virtual table: a record is a row, a property a column,
+//! the key names the stream. Write the operations once; the engine runs them on
+//! every record, in your own process, and keeps outputs, state and positions
+//! together whatever fails.
+//!
+//! ```
+//! use headwater::{Application, DataFrame, Settings, col, core::env::Env, log::memory::MemoryLog};
+//!
+//! # fn main() -> headwater::Result<()> {
+//! let log = MemoryLog::new(Env::system());
+//! headwater::produce(&*log, "telemetry", [("car-1", r#"{"speed": 12.5}"#, 0)])?;
+//!
+//! let frame = DataFrame::topic("telemetry")
+//!     .filter(col("speed").gt(10.0))
+//!     .assign("speed_kmh", col("speed") * 3.6);
+//!
+//! let mut application = Application::in_process(log, Settings::new("example"));
+//! let report = application.run_frames(&[frame], &headwater::RunOptions {
+//!     count: Some(1),
+//!     collect: true,
+//!     ..Default::default()
+//! })?;
+//! assert_eq!(report.rows_as_json()?, [r#"{"speed": 12.5,"speed_kmh":45.0}"#]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How a record travels
+//!
+//! ```text
+//! worker     polls the log, feeds tasks, ends epochs          `worker`
+//!   input    record → batch: format, event time, watermark    `input`, `quiet`
+//!   task     runs the operators, keeps effects atomic          `task`, `tree`
+//!   effects  outputs, deliveries, dead letters                 `delivery`, `dead_letter`
+//!   commit   positions + outputs + changelogs in one           `checkpoint`
+//! restore    changelogs → state, at start and after trouble    `restore`
+//! ```
+//!
+//! Only [`checkpoint`] commits positions. A task owns its state and shares none.
+
+mod application;
+mod checkpoint;
+mod dead_letter;
+mod delivery;
+mod input;
+mod lowering;
+mod metadata;
+mod produce;
+mod quiet;
+mod restore;
+mod run;
+mod settings;
+mod source_task;
+mod task;
+mod tree;
+mod worker;
+
+pub use application::{Application, Stopper, StreamHost};
+pub use headwater_connect as connect;
+pub use headwater_core as core;
+pub use headwater_core::{Class, DataError, Error, Position, Result, TopicPartition, Value};
+pub use headwater_log as log;
+pub use headwater_operators as operators;
+pub use headwater_plan as plan;
+pub use headwater_plan::explain;
+pub use headwater_plan::{
+    Aggregate, AggregateFunction, Closing, DataFrame, Emit, Expr, LogicalPlan, TopicRef,
+    WindowLength, WindowSpec, col, lit, timestamp,
+};
+pub use headwater_state as state;
+pub use produce::produce;
+pub use restore::reset;
+pub use settings::{
+    Decision, Ended, ErrorPolicy, Host, OffsetReset, Report, RunOptions, Settings, Start,
+};

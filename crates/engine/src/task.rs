@@ -1,0 +1,315 @@
+//! A task: the operators of one input on one partition, their state, their time.
+//!
+//! A task is driven by [`Task::step`]: inputs in, effects out. It has no thread,
+//! no clock and no log, so a test or a simulation can drive it as well as a
+//! worker.
+//!
+//! # A row's effects are atomic
+//!
+//! The unit is a cause: one input record, or one row that time emitted.
+//!
+//! 1. The batch runs as a whole. Operators mark rows that fail and go on.
+//! 2. Nothing failed: done.
+//! 3. Something failed, and the task has no state: what failed causes sent out is
+//!    masked.
+//! 4. Otherwise the stores go back to where they were, what left the stateless
+//!    operators is kept (their functions are not called again), and what entered
+//!    the first stateful ones passes again, one cause at a time under a savepoint.
+//!    A cause that fails is undone and moves no clock.
+
+use crate::input::Input;
+use crate::tree::{Marks, OutputLengths, Pass, Tree, slice_of};
+use headwater_core::{Batch, Cause, Result, TimestampMs, TopicPartition};
+use headwater_operators::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
+use headwater_state::KeyedStore;
+use std::collections::BTreeSet;
+
+/// One input on one partition.
+pub(crate) struct Task {
+    pub(crate) partition: TopicPartition,
+    pub(crate) input: Input,
+    pub(crate) tree: Tree,
+    pub(crate) keyed: KeyedStore,
+    /// The watermark after the last input; `MIN` before the first.
+    pub(crate) watermark: TimestampMs,
+    /// Savepoints and watermark before the open step.
+    pub(crate) before_step: Option<(Marks, TimestampMs)>,
+}
+
+/// The inputs of one step, ready for the operators.
+pub(crate) struct Prepared {
+    /// The rows that are well-formed.
+    pub(crate) batch: Batch,
+    /// The event time of each input, and whether it moves the clock.
+    pub(crate) clocks: Vec<ClockMove>,
+    /// Inputs that failed before any operator saw them.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// What an input does to the watermark unless it fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ClockMove {
+    /// Moves it to at least this.
+    To(TimestampMs),
+    /// Leaves it.
+    None,
+}
+
+/// What a step did.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(crate) outputs: Outputs,
+    /// Rows that reached the end of a frame.
+    pub(crate) leaves: Vec<Delivered>,
+    /// One failure for each cause that failed, in order.
+    pub(crate) failures: Vec<Failure>,
+}
+
+impl Task {
+    /// Processes inputs. With failures the effects are those of all other causes.
+    /// The step stays open until [`Task::accept`] or [`Task::undo`].
+    ///
+    /// # Errors
+    /// What ends the run; the stores are then unusable.
+    pub(crate) fn step(&mut self, prepared: Prepared) -> Result<Effects> {
+        let Prepared {
+            batch,
+            clocks,
+            failures,
+        } = prepared;
+        self.before_step = Some((self.tree.mark(&mut self.keyed), self.watermark));
+        if self.tree.is_always_careful {
+            return self.step_carefully(&[(0, batch)], &clocks, failures, Effects::default());
+        }
+        let excluded: BTreeSet<Cause> = failures.iter().map(|failure| failure.cause).collect();
+        let times = times_of(self.watermark, &clocks, &excluded);
+        let is_stateful = self.tree.is_stateful();
+        let mut step = Step::new(&times, &mut self.keyed, &self.partition);
+        let mut pass = Pass::new(&mut step, false, is_stateful);
+        self.tree.push(0, batch, &mut pass)?;
+        self.tree.advance(0, &mut pass)?;
+        let Pass {
+            leaves, captured, ..
+        } = pass;
+        let Step {
+            failures: failed,
+            outputs,
+            ..
+        } = step;
+        let mut effects = Effects {
+            outputs,
+            leaves,
+            failures,
+        };
+        if failed.is_empty() {
+            self.watermark = *times.after.last().unwrap_or(&times.before);
+            return Ok(effects);
+        }
+        if !is_stateful {
+            effects.failures.extend(failed);
+            self.watermark = self.watermark_without(&clocks, &effects.failures);
+            return Ok(effects.masked(|_| true));
+        }
+        if let Some((marks, _)) = &self.before_step {
+            self.tree.roll_back(&mut self.keyed, marks);
+        }
+        let is_after_state = |id| {
+            self.tree
+                .branches
+                .iter()
+                .any(|branch| branch.plan_id == id && branch.is_after_state)
+        };
+        let early = failed
+            .into_iter()
+            .filter(|failure| !is_after_state(failure.operator));
+        effects.failures.extend(early);
+        let mut so_far = effects.masked(|operator| !is_after_state(operator));
+        let failures = std::mem::take(&mut so_far.failures);
+        self.step_carefully(&captured.unwrap_or_default(), &clocks, failures, so_far)
+    }
+
+    /// Keeps what the last step did.
+    pub(crate) fn accept(&mut self) {
+        self.before_step = None;
+        self.tree.release(&mut self.keyed);
+    }
+
+    /// Puts state and time back to where they were before the last step.
+    pub(crate) fn undo(&mut self) {
+        if let Some((marks, watermark)) = self.before_step.take() {
+            self.tree.roll_back(&mut self.keyed, &marks);
+            self.watermark = watermark;
+        }
+        self.tree.release(&mut self.keyed);
+    }
+
+    /// Sends what entered some nodes through them again, one cause at a time.
+    fn step_carefully(
+        &mut self,
+        entered: &[(usize, Batch)],
+        clocks: &[ClockMove],
+        failures: Vec<Failure>,
+        so_far: Effects,
+    ) -> Result<Effects> {
+        let mut effects = so_far;
+        let excluded: BTreeSet<Cause> = failures.iter().map(|failure| failure.cause).collect();
+        effects.failures = failures;
+        let mut times = StepTimes {
+            before: self.watermark,
+            after: Vec::with_capacity(clocks.len()),
+        };
+        for at in 0..clocks.len() {
+            let before = times.before(at);
+            times.after.push(before);
+            if excluded.contains(&Cause::input(at)) {
+                continue;
+            }
+            times.after[at] = clocks[at].apply(before);
+            let slices = entered
+                .iter()
+                .filter_map(|(node, batch)| Some((*node, slice_of(batch, at)?)))
+                .collect();
+            if !self.run_cause(at, slices, &times, &mut effects)? {
+                times.after[at] = before;
+            }
+        }
+        self.watermark = *times.after.last().unwrap_or(&times.before);
+        effects.failures.sort_by_key(|failure| failure.cause);
+        effects.sort_outputs();
+        Ok(effects)
+    }
+
+    /// Runs one cause; `false` if it failed and was undone.
+    fn run_cause(
+        &mut self,
+        at: usize,
+        slices: Vec<(usize, Batch)>,
+        times: &StepTimes,
+        effects: &mut Effects,
+    ) -> Result<bool> {
+        let marks = self.tree.mark(&mut self.keyed);
+        let mut step = Step::new(times, &mut self.keyed, &self.partition);
+        let mut pass = Pass::new(&mut step, true, false);
+        let nothing = OutputLengths::of(&pass);
+        for (node, batch) in slices {
+            self.tree.push(node, batch, &mut pass)?;
+        }
+        self.tree.advance(0, &mut pass)?;
+        let is_failed = pass
+            .step
+            .failures
+            .iter()
+            .any(|failure| failure.cause == Cause::input(at));
+        if is_failed {
+            nothing.cut(&mut pass);
+        }
+        let Pass { leaves, .. } = pass;
+        let Step {
+            failures, outputs, ..
+        } = step;
+        if is_failed {
+            self.tree.roll_back(&mut self.keyed, &marks);
+            let own = failures
+                .into_iter()
+                .filter(|failure| failure.cause == Cause::input(at));
+            effects.failures.extend(own);
+        } else {
+            effects.failures.extend(failures);
+        }
+        effects.outputs.appended.extend(outputs.appended);
+        effects.outputs.delivered.extend(outputs.delivered);
+        effects.leaves.extend(leaves);
+        Ok(!is_failed)
+    }
+
+    fn watermark_without(&self, clocks: &[ClockMove], failures: &[Failure]) -> TimestampMs {
+        let excluded = failures.iter().map(|failure| failure.cause).collect();
+        let times = times_of(self.watermark, clocks, &excluded);
+        *times.after.last().unwrap_or(&times.before)
+    }
+}
+
+impl ClockMove {
+    fn apply(self, watermark: TimestampMs) -> TimestampMs {
+        match self {
+            ClockMove::To(time) => watermark.max(time),
+            ClockMove::None => watermark,
+        }
+    }
+}
+
+fn times_of(before: TimestampMs, clocks: &[ClockMove], excluded: &BTreeSet<Cause>) -> StepTimes {
+    let mut now = before;
+    let after = clocks
+        .iter()
+        .enumerate()
+        .map(|(at, clock)| {
+            if !excluded.contains(&Cause::input(at)) {
+                now = clock.apply(now);
+            }
+            now
+        })
+        .collect();
+    StepTimes { before, after }
+}
+
+impl Effects {
+    /// Leaves out what failed causes sent, and what operators sent that `keeps`
+    /// refuses; keeps one failure for each cause.
+    fn masked(mut self, keeps: impl Fn(usize) -> bool) -> Effects {
+        self.failures.sort_by_key(|failure| failure.cause);
+        self.failures.dedup_by_key(|failure| failure.cause);
+        let failed: BTreeSet<Cause> = self.failures.iter().map(|failure| failure.cause).collect();
+        let appended = std::mem::take(&mut self.outputs.appended);
+        self.outputs.appended = appended
+            .into_iter()
+            .filter(|appended| keeps(appended.operator))
+            .map(|appended| without_causes(appended, &failed))
+            .collect();
+        for list in [&mut self.outputs.delivered, &mut self.leaves] {
+            list.retain(|delivered| keeps(delivered.operator));
+            for delivered in list.iter_mut() {
+                let batch = &delivered.batch;
+                let kept: Vec<u32> = (0..batch.len() as u32)
+                    .filter(|&row| !failed.contains(&batch.cause(row as usize)))
+                    .collect();
+                if kept.len() < batch.len() {
+                    delivered.batch = batch.take(&kept);
+                }
+            }
+        }
+        self
+    }
+
+    /// Puts records of each partition into the order of their causes: those of
+    /// stateless operators were kept from the first pass.
+    fn sort_outputs(&mut self) {
+        self.outputs
+            .appended
+            .sort_by_key(|appended| appended.causes.first().copied());
+        self.outputs.delivered.sort_by_key(|delivered| {
+            (!delivered.batch.is_empty()).then(|| delivered.batch.cause(0))
+        });
+    }
+}
+
+fn without_causes(mut appended: Appended, failed: &BTreeSet<Cause>) -> Appended {
+    if !appended.causes.iter().any(|cause| failed.contains(cause)) {
+        return appended;
+    }
+    let kept: Vec<usize> = (0..appended.causes.len())
+        .filter(|&row| !failed.contains(&appended.causes[row]))
+        .collect();
+    let records = &mut appended.records;
+    records.keys = kept.iter().map(|&row| records.keys[row]).collect();
+    records.values = kept.iter().map(|&row| records.values[row]).collect();
+    records.timestamps = kept.iter().map(|&row| records.timestamps[row]).collect();
+    if !records.headers.is_empty() {
+        records.headers = kept
+            .iter()
+            .map(|&row| records.headers[row].clone())
+            .collect();
+    }
+    appended.causes = kept.iter().map(|&row| appended.causes[row]).collect();
+    appended
+}

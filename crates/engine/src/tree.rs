@@ -1,0 +1,274 @@
+//! The operators of one task as a tree, and one pass of a step through it.
+//!
+//! Depth first, branches in the order in which the user wrote them:
+//!
+//! ```text
+//! push(node, batch)      the operator processes the rows in order, what goes on
+//!                        is pushed to each child
+//! advance(node)          after all rows of the step: the operator emits what time
+//!                        has closed meanwhile, which is pushed to each child;
+//!                        then each child advances
+//! ```
+//!
+//! In a **careful** pass one cause goes through at a time, and every row that
+//! time emits goes on alone under a savepoint of its own: if it fails, what it
+//! did below is undone, and its window stays closed. A careful pass gives the
+//! same result as a plain one; it is taken where something failed, and always
+//! where two operators of the tree would otherwise see each other's effects in
+//! an order that depends on how batches were cut.
+
+use headwater_core::{Batch, Cause, Result};
+use headwater_operators::{Delivered, Operator, Step};
+use headwater_plan::NodeId;
+use headwater_state::{KeyedStore, Mark, StateStore};
+
+/// One operator and what comes after it.
+pub(crate) struct Branch {
+    /// Its number in the plan.
+    pub(crate) plan_id: NodeId,
+    /// What it does; an input does nothing by itself.
+    pub(crate) operator: Option<Box<dyn Operator>>,
+    /// Where its rows go, as indices into the tree.
+    pub(crate) children: Vec<usize>,
+    /// Whether it or anything above it keeps state.
+    pub(crate) is_after_state: bool,
+    /// Whether it keeps state and nothing above it does.
+    pub(crate) is_first_stateful: bool,
+    /// Rows that came in, went out and were late, for the conservation law.
+    pub(crate) counts: Counts,
+}
+
+/// What an operator has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) rows_in: u64,
+    pub(crate) rows_out: u64,
+    pub(crate) late: u64,
+}
+
+/// The operators of one task; the first is the input.
+pub(crate) struct Tree {
+    pub(crate) branches: Vec<Branch>,
+    /// Whether every pass must be careful.
+    pub(crate) is_always_careful: bool,
+}
+
+/// One pass of a step.
+pub(crate) struct Pass<'s, 'a> {
+    pub(crate) step: &'s mut Step<'a>,
+    /// Rows that reached the end of a frame.
+    pub(crate) leaves: Vec<Delivered>,
+    /// What entered the first stateful operators, where it must be kept.
+    pub(crate) captured: Option<Vec<(usize, Batch)>>,
+    pub(crate) is_careful: bool,
+}
+
+impl<'s, 'a> Pass<'s, 'a> {
+    pub(crate) fn new(step: &'s mut Step<'a>, is_careful: bool, captures: bool) -> Self {
+        Pass {
+            step,
+            leaves: Vec::new(),
+            captured: captures.then(Vec::new),
+            is_careful,
+        }
+    }
+}
+
+/// Savepoints of all stores of a task.
+pub(crate) struct Marks {
+    keyed: Mark,
+    stores: Vec<Mark>,
+}
+
+impl Tree {
+    /// Whether any operator keeps state.
+    pub(crate) fn is_stateful(&self) -> bool {
+        self.branches.iter().any(|branch| branch.is_after_state)
+    }
+
+    /// Whether time alone may make an operator emit.
+    pub(crate) fn is_waiting_for_time(&self) -> bool {
+        self.branches.iter().any(|branch| {
+            branch
+                .operator
+                .as_ref()
+                .is_some_and(|operator| operator.is_waiting_for_time())
+        })
+    }
+
+    fn stores(&mut self) -> impl Iterator<Item = &mut dyn StateStore> {
+        self.branches
+            .iter_mut()
+            .filter_map(|branch| branch.operator.as_mut()?.store())
+    }
+
+    /// The stores with the plan's number of their operators.
+    pub(crate) fn stores_by_node(&mut self) -> impl Iterator<Item = (NodeId, &mut dyn StateStore)> {
+        self.branches.iter_mut().filter_map(|branch| {
+            let plan_id = branch.plan_id;
+            branch
+                .operator
+                .as_mut()?
+                .store()
+                .map(|store| (plan_id, store))
+        })
+    }
+
+    pub(crate) fn mark(&mut self, keyed: &mut KeyedStore) -> Marks {
+        Marks {
+            keyed: keyed.mark(),
+            stores: self.stores().map(StateStore::mark).collect(),
+        }
+    }
+
+    pub(crate) fn roll_back(&mut self, keyed: &mut KeyedStore, marks: &Marks) {
+        keyed.rollback(marks.keyed);
+        for (store, &mark) in self.stores().zip(&marks.stores) {
+            store.rollback(mark);
+        }
+    }
+
+    pub(crate) fn release(&mut self, keyed: &mut KeyedStore) {
+        keyed.release();
+        self.stores().for_each(StateStore::release);
+    }
+
+    /// Sends a batch through a node and everything after it.
+    ///
+    /// # Errors
+    /// What ends the whole step.
+    pub(crate) fn push(
+        &mut self,
+        node: usize,
+        batch: Batch,
+        pass: &mut Pass<'_, '_>,
+    ) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if self.branches[node].is_first_stateful
+            && let Some(captured) = &mut pass.captured
+        {
+            captured.push((node, batch.isolate()));
+        }
+        let branch = &mut self.branches[node];
+        let outcome = match &mut branch.operator {
+            None => Some(batch),
+            Some(operator) => {
+                pass.step.operator = branch.plan_id;
+                branch.counts.rows_in += batch.len() as u64;
+                operator.process(batch, pass.step)?
+            }
+        };
+        self.fan_out(node, outcome, pass)
+    }
+
+    /// Tells a node, then everything after it, the time at the end of the step,
+    /// and sends on what that closes.
+    ///
+    /// # Errors
+    /// What ends the whole step.
+    pub(crate) fn advance(&mut self, node: usize, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let branch = &mut self.branches[node];
+        if let Some(operator) = &mut branch.operator {
+            pass.step.operator = branch.plan_id;
+            let emitted = operator.advance(pass.step)?;
+            branch.counts.late += operator.take_late_count();
+            match emitted {
+                Some(batch) if pass.is_careful => self.push_emissions(node, &batch, pass)?,
+                emitted => self.fan_out(node, emitted, pass)?,
+            }
+        }
+        for index in 0..self.branches[node].children.len() {
+            let child = self.branches[node].children[index];
+            self.advance(child, pass)?;
+        }
+        Ok(())
+    }
+
+    /// Rows that time emitted go on one by one; if one fails below, what it did
+    /// there is undone.
+    fn push_emissions(
+        &mut self,
+        node: usize,
+        batch: &Batch,
+        pass: &mut Pass<'_, '_>,
+    ) -> Result<()> {
+        for row in 0..batch.len() {
+            let cause = batch.cause(row);
+            let marks = self.mark(pass.step.keyed);
+            let failures = pass.step.failures.len();
+            let outputs = OutputLengths::of(pass);
+            self.fan_out(node, Some(batch.take(&[row as u32])), pass)?;
+            if pass.step.failures[failures..]
+                .iter()
+                .any(|failure| failure.cause == cause)
+            {
+                self.roll_back(pass.step.keyed, &marks);
+                outputs.cut(pass);
+            }
+        }
+        Ok(())
+    }
+
+    fn fan_out(
+        &mut self,
+        node: usize,
+        batch: Option<Batch>,
+        pass: &mut Pass<'_, '_>,
+    ) -> Result<()> {
+        let Some(batch) = batch.filter(|batch| !batch.is_empty()) else {
+            return Ok(());
+        };
+        let branch = &mut self.branches[node];
+        branch.counts.rows_out += batch.len() as u64;
+        let Some(last) = branch.children.len().checked_sub(1) else {
+            pass.leaves.push(Delivered {
+                operator: branch.plan_id,
+                batch,
+            });
+            return Ok(());
+        };
+        let copies: Vec<Batch> = (0..last).map(|_| batch.isolate()).collect();
+        let children = branch.children.clone();
+        for (copy, &child) in copies.into_iter().zip(&children) {
+            self.push(child, copy, pass)?;
+        }
+        self.push(children[last], batch, pass)
+    }
+}
+
+/// How much had left when a savepoint was opened.
+pub(crate) struct OutputLengths {
+    appended: usize,
+    delivered: usize,
+    leaves: usize,
+}
+
+impl OutputLengths {
+    pub(crate) fn of(pass: &Pass<'_, '_>) -> Self {
+        OutputLengths {
+            appended: pass.step.outputs.appended.len(),
+            delivered: pass.step.outputs.delivered.len(),
+            leaves: pass.leaves.len(),
+        }
+    }
+
+    pub(crate) fn cut(&self, pass: &mut Pass<'_, '_>) {
+        pass.step.outputs.appended.truncate(self.appended);
+        pass.step.outputs.delivered.truncate(self.delivered);
+        pass.leaves.truncate(self.leaves);
+    }
+}
+
+/// The rows of `batch` that descend from input number `at`.
+pub(crate) fn slice_of(batch: &Batch, at: usize) -> Option<Batch> {
+    let from = batch
+        .causes
+        .partition_point(|&cause| Cause(cause).at() < at);
+    let to = batch
+        .causes
+        .partition_point(|&cause| Cause(cause).at() <= at);
+    let rows: Vec<u32> = (from as u32..to as u32).collect();
+    (!rows.is_empty()).then(|| batch.take(&rows))
+}

@@ -1,0 +1,471 @@
+//! A worker: the thread that runs tasks.
+//!
+//! Worker 0 is the thread that called `run()`; it also polls the sources and
+//! asks the host for signals. Every worker has its own reader, transaction and
+//! epoch, because tasks share nothing.
+//!
+//! ```text
+//! poll ─▶ step the tasks ─▶ sources ─▶ ticks ─▶ commit if due ─▶ poll …
+//! ```
+
+use crate::application::Shared;
+use crate::checkpoint::Epoch;
+use crate::dead_letter::{dead_letter, dead_letter_topic};
+use crate::delivery::{Screen, SinkSet, delivery};
+use crate::input::ends_input;
+use crate::quiet::Quiet;
+use crate::settings::{Decision, ErrorPolicy, Host, RunOptions, Settings};
+use crate::source_task::SourceTask;
+use crate::task::{Effects, Task};
+use headwater_core::env::Env;
+use headwater_core::{Error, Position, Result, Rows, TopicPartition};
+use headwater_log::{Committed, FetchLimits, Fetched, Positions, Reader, Transactor};
+use headwater_operators::Failure;
+use headwater_plan::{LogicalPlan, NodeId, Op};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The longest a worker waits before it looks at signals and sources.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// How long a worker with a source waits for the log.
+const WAIT_WITH_SOURCE: Duration = Duration::from_millis(1);
+/// The longest an epoch lasts while records wait.
+const EPOCH_MAX: Duration = Duration::from_millis(50);
+/// An epoch that has nothing left to read ends once this many times the last
+/// commit's duration has passed since that commit: so commits never take more
+/// than a fifth of the time, and an idle pipeline answers at once.
+const COMMIT_SHARE: u32 = 4;
+/// A step that took longer makes the next ones smaller.
+const STEP_MAX: Duration = Duration::from_millis(50);
+/// Waits before a record is tried again under the policy `stop`.
+const BACK_OFF: [Duration; 3] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+];
+
+/// A task and where it stands.
+pub(crate) struct TaskSlot {
+    pub(crate) task: Task,
+    pub(crate) resume: Position,
+    pub(crate) topic_id: u64,
+    /// Whether the last input was the end of a bounded source.
+    pub(crate) is_ended: bool,
+    pub(crate) is_at_end: bool,
+    pub(crate) quiet: Option<Quiet>,
+    pub(crate) keyed_changelog: Option<TopicPartition>,
+    pub(crate) changelogs: BTreeMap<NodeId, TopicPartition>,
+}
+
+/// What all workers of a run have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) env: Env,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) settings: Settings,
+    pub(crate) options: RunOptions,
+    pub(crate) plan: Arc<LogicalPlan>,
+    /// What `explain()` calls each operator.
+    pub(crate) names: Arc<[String]>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sinks: SinkSet,
+    pub(crate) screen: Arc<Mutex<Screen>>,
+}
+
+/// A thread's share of a run.
+pub(crate) struct Worker {
+    pub(crate) common: Common,
+    pub(crate) env: Env,
+    pub(crate) index: usize,
+    pub(crate) tasks: BTreeMap<TopicPartition, TaskSlot>,
+    pub(crate) sources: Vec<SourceTask>,
+    pub(crate) reader: Option<Box<dyn Reader>>,
+    /// `None` for a run that commits nothing.
+    pub(crate) transactor: Option<Box<dyn Transactor>>,
+    pub(crate) sinks: SinkSet,
+    pub(crate) sink_rows: Vec<(String, headwater_connect::Delivery)>,
+    pub(crate) epoch: Epoch,
+    /// What the first commit says of the plan's stores.
+    pub(crate) store_signatures: Vec<(TopicPartition, Committed)>,
+    pub(crate) rows_max: usize,
+}
+
+impl Worker {
+    /// Runs until the run ends.
+    ///
+    /// # Errors
+    /// What ended it; the epoch that was open is then dropped.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        while !self.is_asked_to_end()? {
+            let fetched = self.poll()?;
+            for fetched in &fetched {
+                self.take(fetched)?;
+            }
+            self.poll_sources()?;
+            self.tick()?;
+            if self.is_epoch_due() {
+                self.commit()?;
+            }
+            self.look_around();
+        }
+        self.commit()?;
+        self.sources.iter_mut().for_each(SourceTask::close);
+        Ok(())
+    }
+
+    fn is_asked_to_end(&self) -> Result<bool> {
+        if self.index == 0 && self.common.host.check()? {
+            self.common.shared.ask_to_stop();
+        }
+        Ok(self.common.shared.is_ending())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Fetched>> {
+        let now = self.env.clock.monotonic();
+        let has_source = self.sources.iter().any(|source| !source.is_done());
+        let mut wait = if has_source {
+            WAIT_WITH_SOURCE
+        } else {
+            WAIT_MAX
+        };
+        if let Some(opened) = self.epoch.opened {
+            let due = match self.common.settings.commit_interval {
+                Some(interval) => opened + interval,
+                None => (self.epoch.last_commit_at + self.epoch.last_commit * COMMIT_SHARE)
+                    .clamp(opened, opened + EPOCH_MAX),
+            };
+            wait = wait.min(due.saturating_sub(now));
+        }
+        let limits = FetchLimits {
+            records_max: self.rows_max,
+            bytes_max: self.common.settings.epoch_bytes_max,
+        };
+        match &mut self.reader {
+            Some(reader) => reader.poll(wait, limits),
+            None => {
+                self.env.clock.sleep(wait);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Processes what one poll found in one partition.
+    fn take(&mut self, fetched: &Fetched) -> Result<()> {
+        let now = self.env.clock.monotonic();
+        if fetched.records.is_empty() {
+            let slot = self.slot(&fetched.partition);
+            slot.is_at_end = fetched.at_end;
+            if fetched.at_end {
+                match &mut slot.quiet {
+                    Some(quiet) => quiet.confirm(now),
+                    None => slot.quiet = Some(Quiet::begin(now, slot.task.watermark)),
+                }
+            }
+            return Ok(());
+        }
+        self.common
+            .shared
+            .saw_records(now, fetched.records.len() as u64);
+        self.slot(&fetched.partition).quiet = None;
+        if self.common.options.count.is_some() {
+            for index in 0..fetched.records.len() {
+                if self.common.shared.is_ending() {
+                    return Ok(());
+                }
+                self.process(&slice(fetched, index, index + 1))?;
+                self.common.shared.check_count(self.common.options.count);
+            }
+        } else {
+            self.process(fetched)?;
+        }
+        self.slot(&fetched.partition).is_at_end = fetched.at_end;
+        let took = self.env.clock.monotonic().saturating_sub(now);
+        let share = took.mul_f64(self.rows_max as f64 / fetched.records.len().max(1) as f64);
+        let max = self.common.settings.batch_rows_max;
+        self.rows_max = if took > STEP_MAX {
+            (self.rows_max / 2).max(1)
+        } else if share < STEP_MAX / 2 {
+            (self.rows_max * 2).min(max)
+        } else {
+            self.rows_max
+        };
+        Ok(())
+    }
+
+    fn slot(&mut self, partition: &TopicPartition) -> &mut TaskSlot {
+        self.tasks
+            .get_mut(partition)
+            .expect("a worker reads its own partitions only")
+    }
+
+    /// Runs records through their task, under the error policy.
+    fn process(&mut self, fetched: &Fetched) -> Result<()> {
+        match self.attempt(Some(fetched), &fetched.partition, None)? {
+            None => Ok(()),
+            Some(failure) => self.stop_at(fetched, failure),
+        }
+    }
+
+    /// Runs one step. A failure for which the policy says stop undoes the step
+    /// and is returned.
+    fn attempt(
+        &mut self,
+        fetched: Option<&Fetched>,
+        partition: &TopicPartition,
+        tick: Option<headwater_core::TimestampMs>,
+    ) -> Result<Option<Failure>> {
+        let wall_ms = self.env.clock.wall_ms();
+        let names = Arc::clone(&self.common.names);
+        let slot = self.slot(partition);
+        let prepared = match (fetched, tick) {
+            (Some(fetched), _) => {
+                let Task {
+                    input,
+                    keyed,
+                    partition,
+                    ..
+                } = &mut slot.task;
+                input.prepare(fetched, wall_ms, partition, keyed)?
+            }
+            (None, Some(watermark)) => Task::tick(watermark),
+            (None, None) => unreachable!("a step has records or is a tick"),
+        };
+        let mut effects = slot.task.step(prepared)?;
+        for failure in &mut effects.failures {
+            slot.task.place(failure, fetched, &names);
+        }
+        let decisions = self.decide(&effects.failures)?;
+        if let Some(first) = decisions
+            .iter()
+            .position(|decision| *decision == Decision::Stop)
+        {
+            self.slot(partition).task.undo();
+            return Ok(Some(effects.failures.swap_remove(first)));
+        }
+        let now = self.env.clock.monotonic();
+        let slot = self.slot(partition);
+        slot.task.accept();
+        if let Some(fetched) = fetched {
+            slot.resume = fetched.resume;
+            slot.is_ended = ends_input(&fetched.records).unwrap_or(slot.is_ended);
+        }
+        self.epoch.open(
+            now,
+            fetched.map_or(0, |fetched| fetched.records.len() as u64),
+        );
+        self.leave(effects, &decisions, fetched, partition)?;
+        Ok(None)
+    }
+
+    fn decide(&self, failures: &[Failure]) -> Result<Vec<Decision>> {
+        failures
+            .iter()
+            .map(|failure| match &self.common.settings.on_data_error {
+                ErrorPolicy::Stop => Ok(Decision::Stop),
+                ErrorPolicy::Skip => Ok(Decision::Skip),
+                ErrorPolicy::DeadLetter => Ok(Decision::DeadLetter),
+                ErrorPolicy::Callback(callback) => callback(&failure.error),
+            })
+            .collect()
+    }
+
+    /// Keeps what came before the failed record, commits it, and tries the
+    /// record again; if it still fails, that ends the run.
+    fn stop_at(&mut self, fetched: &Fetched, failure: Failure) -> Result<()> {
+        let (at, len) = (failure.cause.at(), fetched.records.len());
+        if at > 0 {
+            self.process(&slice(fetched, 0, at))?;
+        }
+        self.commit()?;
+        let mut failure = failure;
+        let single = slice(fetched, at, at + 1);
+        for wait in BACK_OFF {
+            self.env.clock.sleep(wait);
+            match self.attempt(Some(&single), &fetched.partition, None)? {
+                None if at + 1 < len => return self.process(&slice(fetched, at + 1, len)),
+                None => return Ok(()),
+                Some(again) => failure = again,
+            }
+        }
+        Err(Error::data(failure.error))
+    }
+
+    /// Sends out what a step did.
+    fn leave(
+        &mut self,
+        effects: Effects,
+        decisions: &[Decision],
+        fetched: Option<&Fetched>,
+        partition: &TopicPartition,
+    ) -> Result<()> {
+        let resume = self.slot(partition).resume;
+        for appended in effects.outputs.appended {
+            self.common.shared.appended(appended.records.len() as u64);
+            if let Some(transactor) = &mut self.transactor {
+                transactor.append(&appended.partition, appended.records)?;
+            }
+        }
+        let now = self.env.clock.monotonic();
+        for delivered in effects.outputs.delivered {
+            let id = delivered.operator;
+            let rows = delivery(delivered, partition, fetched, resume);
+            match &self.common.plan.node(id).op {
+                Op::Sink { name } => self.sink_rows.push((name.to_string(), rows)),
+                op => self
+                    .common
+                    .screen
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .show(op, id, &rows, now),
+            }
+        }
+        for mut leaf in effects.leaves {
+            self.common.shared.reached_end(leaf.batch.len() as u64);
+            if self.common.options.collect {
+                if let Rows::Json(rows) = &mut leaf.batch.rows {
+                    rows.prepare_to_write();
+                }
+                self.common
+                    .shared
+                    .collect(delivery(leaf, partition, fetched, resume));
+            }
+        }
+        for (failure, decision) in effects.failures.iter().zip(decisions) {
+            let is_dead_letter = *decision == Decision::DeadLetter;
+            self.common.shared.left_out(is_dead_letter);
+            if is_dead_letter && let Some(transactor) = &mut self.transactor {
+                let to = TopicPartition::new(dead_letter_topic(&partition.topic), 0);
+                transactor.append(&to, dead_letter(failure, fetched)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_sources(&mut self) -> Result<()> {
+        let now = self.env.clock.monotonic();
+        let Some(transactor) = &mut self.transactor else {
+            return Ok(());
+        };
+        for source in &mut self.sources {
+            if transactor.pending_bytes() >= self.common.settings.epoch_bytes_max {
+                break;
+            }
+            let count = source.poll(
+                Duration::ZERO,
+                self.common.settings.batch_rows_max,
+                &mut **transactor,
+            )?;
+            if count > 0 {
+                self.common.shared.saw_records(now, 0);
+                self.epoch.open(now, count as u64);
+            }
+        }
+        let is_done = self.sources.iter().all(SourceTask::is_done);
+        if is_done && self.index == 0 && self.epoch.opened.is_none() {
+            self.common
+                .shared
+                .sources_done
+                .store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Lets time pass for tasks whose input has been quiet for long enough.
+    fn tick(&mut self) -> Result<()> {
+        let Some(idle_timeout) = self.common.settings.idle_timeout else {
+            return Ok(());
+        };
+        let mut due = Vec::new();
+        for (partition, slot) in &mut self.tasks {
+            if let Some(quiet) = &mut slot.quiet
+                && slot.task.tree.is_waiting_for_time()
+                && let Some(watermark) = quiet.tick(idle_timeout)
+                && watermark > slot.task.watermark
+            {
+                due.push((partition.clone(), watermark));
+            }
+        }
+        for (partition, watermark) in due {
+            let mut waits = BACK_OFF.iter();
+            while let Some(failure) = self.attempt(None, &partition, Some(watermark))? {
+                match waits.next() {
+                    Some(wait) => self.env.clock.sleep(*wait),
+                    None => return Err(Error::data(failure.error)),
+                }
+            }
+            self.epoch.is_due = true;
+        }
+        Ok(())
+    }
+
+    fn is_epoch_due(&self) -> bool {
+        let Some(opened) = self.epoch.opened else {
+            return false;
+        };
+        let now = self.env.clock.monotonic();
+        let settings = &self.common.settings;
+        let interval = settings.commit_interval.unwrap_or(EPOCH_MAX);
+        let bytes = self
+            .transactor
+            .as_ref()
+            .map_or(0, |transactor| transactor.pending_bytes());
+        let is_drained = settings.commit_interval.is_none()
+            && self.tasks.values().all(|slot| slot.is_at_end)
+            && now >= self.epoch.last_commit_at + self.epoch.last_commit * COMMIT_SHARE;
+        self.epoch.is_due
+            || is_drained
+            || now >= opened + interval
+            || bytes >= settings.epoch_bytes_max
+            || (settings.commit_every > 0 && self.epoch.records >= settings.commit_every)
+    }
+
+    /// Ends the run where it has reached its end.
+    fn look_around(&mut self) {
+        let now = self.env.clock.monotonic();
+        let shared = &self.common.shared;
+        let is_finished = self.epoch.opened.is_none()
+            && self
+                .tasks
+                .values()
+                .all(|slot| slot.is_ended && slot.is_at_end);
+        shared.finished[self.index].store(is_finished, Ordering::Release);
+        if self.index == 0 {
+            shared.check_end(now, &self.common.options);
+            shared.say_what_it_waits_for(now, &self.common);
+            if let Ok(mut screen) = self.common.screen.lock() {
+                screen.draw(now, false);
+            }
+        }
+    }
+
+    /// Adds up what the operators counted.
+    pub(crate) fn late(&self) -> u64 {
+        self.tasks
+            .values()
+            .flat_map(|slot| &slot.task.tree.branches)
+            .map(|branch| branch.counts.late)
+            .sum()
+    }
+}
+
+/// The records `[start, end)` of a fetch, as if they alone had been fetched.
+fn slice(fetched: &Fetched, start: usize, end: usize) -> Fetched {
+    let is_whole = end == fetched.records.len();
+    Fetched {
+        partition: fetched.partition.clone(),
+        records: fetched.records.slice(start, end),
+        positions: match &fetched.positions {
+            Positions::From(first) => Positions::From(first + start as u64),
+            Positions::Each(each) => Positions::Each(each[start..end].to_vec()),
+        },
+        resume: if is_whole {
+            fetched.resume
+        } else {
+            fetched.positions.get(end)
+        },
+        append_time_ms: fetched.append_time_ms,
+        at_end: is_whole && fetched.at_end,
+    }
+}
