@@ -1,0 +1,93 @@
+//! What every backend refuses, in the same words.
+
+use crate::{Committed, TopicConfig, TopicInfo};
+use headwater_core::{Error, Position, Result, TopicPartition};
+
+const TOPIC_NAME_BYTES_MAX: usize = 249;
+const PARTITIONS_MAX: u32 = 10_000;
+
+pub(crate) fn check_topic(name: &str, config: &TopicConfig) -> Result<()> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || !name.bytes().all(is_allowed) {
+        return Err(Error::invalid(format!(
+            "a topic's name has 1 to {TOPIC_NAME_BYTES_MAX} letters, digits, `.`, `_` and `-` \
+             name=`{name}`"
+        )));
+    }
+    if !(1..=PARTITIONS_MAX).contains(&config.partitions) {
+        return Err(Error::invalid(format!(
+            "a topic has 1 to {PARTITIONS_MAX} partitions topic=`{name}` partitions=`{}`",
+            config.partitions
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_same_partitions(topic: &TopicInfo, config: &TopicConfig) -> Result<()> {
+    if topic.config.partitions == config.partitions {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the topic exists with another number of partitions topic=`{}` partitions=`{}` \
+         wanted=`{}`",
+        topic.name, topic.config.partitions, config.partitions
+    )))
+}
+
+pub(crate) fn check_metadata(positions: &[(TopicPartition, Committed)]) -> Result<()> {
+    let too_long = |committed: &Committed| committed.metadata.len() > Committed::METADATA_BYTES_MAX;
+    match positions.iter().find(|(_, committed)| too_long(committed)) {
+        None => Ok(()),
+        Some((partition, committed)) => Err(Error::invalid(format!(
+            "the metadata of a commit is too long topic=`{}` partition=`{}` bytes=`{}` \
+             bytes_max=`{}`",
+            partition.topic,
+            partition.partition,
+            committed.metadata.len(),
+            Committed::METADATA_BYTES_MAX
+        ))),
+    }
+}
+
+/// The offset in a position of a log that numbers its records.
+pub(crate) fn offset_of(partition: &TopicPartition, position: Position) -> Result<u64> {
+    position.offset().ok_or_else(|| {
+        Error::invalid(format!(
+            "the position is of another kind of log topic=`{}` partition=`{}` \
+             position=`{position}`",
+            partition.topic, partition.partition
+        ))
+    })
+}
+
+pub(crate) fn no_such_topic(topic: &str) -> Error {
+    Error::invalid(format!("there is no such topic topic=`{topic}`"))
+}
+
+pub(crate) fn no_such_partition(partition: &TopicPartition, partitions: u32) -> Error {
+    Error::invalid(format!(
+        "there is no such partition topic=`{}` partition=`{}` partitions=`{partitions}`",
+        partition.topic, partition.partition
+    ))
+}
+
+pub(crate) fn topic_deleted(topic: &str) -> Error {
+    Error::invalid(format!("the topic has been deleted topic=`{topic}`"))
+}
+
+pub(crate) fn retention_has_passed(partition: &TopicPartition, offset: u64, start: u64) -> Error {
+    Error::invalid(format!(
+        "retention has deleted records that were to be read topic=`{}` partition=`{}` \
+         position=`{offset}` start=`{start}`\n\
+         hint: go on at the start and accept the loss, or keep the topic's records longer",
+        partition.topic, partition.partition
+    ))
+}
+
+pub(crate) fn position_after_end(partition: &TopicPartition, offset: u64, end: u64) -> Error {
+    Error::invalid(format!(
+        "the position lies after the end of the partition: it is of another topic or log \
+         topic=`{}` partition=`{}` position=`{offset}` end=`{end}`",
+        partition.topic, partition.partition
+    ))
+}

@@ -1,0 +1,159 @@
+//! Topics: made, refused, counted, emptied by retention and deleted.
+
+use super::support::{
+    WAIT, append, at, commit, committed_at, invalid, numbers, ok, partitions, read_to_end,
+    reader_at_start, values,
+};
+use crate::{FetchLimits, Log, TopicConfig};
+use headwater_core::Position;
+use headwater_core::env::Env;
+use std::time::Duration;
+
+/// again after a deletion included. Topics are listed by name.
+pub fn topics_are_made_once(log: &dyn Log) {
+    let config = TopicConfig {
+        partitions: 3,
+        retention_ms: Some(5),
+        ..TopicConfig::default()
+    };
+    assert!(ok(log.create_topic("b.topic-1_X", &config)));
+    assert!(!ok(log.create_topic("b.topic-1_X", &config)));
+    let other = TopicConfig {
+        retention_ms: None,
+        ..config.clone()
+    };
+    assert!(!ok(log.create_topic("b.topic-1_X", &other)));
+    assert!(ok(log.create_topic("a", &TopicConfig::default())));
+    let topics = ok(log.topics());
+    let names: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(names, ["a", "b.topic-1_X"]);
+    assert_eq!(topics[1].config, config);
+    assert_ne!(topics[0].id, topics[1].id);
+    assert_eq!(ok(log.topic("a")).as_ref(), Some(&topics[0]));
+    assert_eq!(ok(log.topic("nothing")), None);
+    assert!(ok(log.delete_topic("a")));
+    assert!(!ok(log.delete_topic("a")));
+    assert!(ok(log.create_topic("a", &TopicConfig::default())));
+    assert_ne!(ok(log.topic("a")).map(|topic| topic.id), Some(topics[0].id));
+}
+
+/// partition that does not exist are `Invalid`, wherever they are used.
+pub fn wrong_topics_are_refused(log: &dyn Log) {
+    let long = "x".repeat(250);
+    for name in ["", "a b", "a/b", "ä", &long] {
+        invalid(log.create_topic(name, &TopicConfig::default()));
+    }
+    invalid(log.create_topic("none", &partitions(0)));
+    ok(log.create_topic(&long[1..], &partitions(1)));
+    ok(log.create_topic("t", &partitions(2)));
+    let text = invalid(log.create_topic("t", &partitions(3)));
+    assert!(
+        text.contains('2') && text.contains('3'),
+        "both numbers: {text}"
+    );
+
+    let member = ok(log.join("g"));
+    for partition in [at("t", 2), at("nothing", 0)] {
+        let start = Position::from_offset(0);
+        invalid(log.bounds(&partition));
+        invalid(log.waiting(&partition, start));
+        invalid(log.reader(&[(partition.clone(), start)]));
+        // A log may find out when it is asked to append or when it must store.
+        let mut producer = ok(log.producer());
+        let appended = producer.append(&partition, numbers(0..1));
+        invalid(appended.and_then(|()| producer.flush()));
+        let mut transactor = ok(member.transactor());
+        let appended = transactor.append(&partition, numbers(0..1));
+        invalid(appended.and_then(|()| transactor.commit(&[]).map(|_| ())));
+    }
+}
+
+/// too: deleted records leave their numbers behind.
+pub fn retention_passed_names_both_positions(log: &dyn Log) {
+    let config = TopicConfig {
+        retention_ms: None,
+        retention_bytes: Some(1_000),
+        ..TopicConfig::default()
+    };
+    ok(log.create_topic("t", &config));
+    let partition = at("t", 0);
+    let old = ok(log.bounds(&partition)).start;
+    let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+    let clock = Env::system().clock;
+    let mut bounds = ok(log.bounds(&partition));
+    let mut appended = 0;
+    let deadline = clock.monotonic() + WAIT;
+    while bounds.start == old {
+        assert!(
+            clock.monotonic() < deadline,
+            "retention deletes within {WAIT:?}"
+        );
+        append(log, &partition, numbers(appended..appended + 100));
+        appended += 100;
+        clock.sleep(Duration::from_millis(5));
+        bounds = ok(log.bounds(&partition));
+    }
+    // It may go on for a while.
+    let text = invalid(reader.poll(Duration::ZERO, FetchLimits::default()));
+    assert!(
+        text.contains("position=`0`") && text.contains("start=`"),
+        "both: {text}"
+    );
+    assert_eq!(
+        ok(log.waiting(&partition, old)),
+        ok(log.waiting(&partition, bounds.start))
+    );
+    let mut read = Vec::new();
+    while read.is_empty() {
+        ok(reader.seek(&partition, ok(log.bounds(&partition)).start));
+        // Retention may be faster once more.
+        read.extend(
+            reader
+                .poll(Duration::ZERO, FetchLimits::default())
+                .unwrap_or_default(),
+        );
+    }
+    assert!(values(&read)[0] > 0);
+}
+
+/// anew under its name starts empty.
+pub fn a_deleted_topic_is_gone(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(1)));
+    ok(log.create_topic("other", &partitions(1)));
+    let partition = at("t", 0);
+    append(log, &partition, numbers(0..10));
+    let member = ok(log.join("g"));
+    let mut transactor = ok(member.transactor());
+    let place = |topic: &str| (at(topic, 0), committed_at(5, b""));
+    commit(&mut *transactor, &[place("t"), place("other")]);
+    let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+    ok(transactor.append(&partition, numbers(0..1)));
+    assert!(ok(log.delete_topic("t")));
+    assert_eq!(ok(log.topic("t")), None);
+    invalid(reader.poll(Duration::ZERO, FetchLimits::default()));
+    invalid(transactor.commit(&[]));
+    assert_eq!(ok(log.committed("g")), [place("other")]);
+    ok(log.create_topic("t", &partitions(1)));
+    let bounds = ok(log.bounds(&partition));
+    assert_eq!(bounds.start, bounds.end);
+    append(log, &partition, numbers(70..72));
+    let mut reader = reader_at_start(log, &[partition]);
+    assert_eq!(
+        values(&read_to_end(&mut *reader, FetchLimits::default())),
+        [70, 71]
+    );
+}
+
+/// `waiting` counts the records from a position to the end.
+pub fn waiting_counts_records(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(1)));
+    let partition = at("t", 0);
+    let start = ok(log.bounds(&partition)).start;
+    assert_eq!(ok(log.waiting(&partition, start)), 0);
+    append(log, &partition, numbers(0..12));
+    assert_eq!(ok(log.waiting(&partition, start)), 12);
+    assert_eq!(
+        ok(log.waiting(&partition, ok(log.bounds(&partition)).end)),
+        0
+    );
+}

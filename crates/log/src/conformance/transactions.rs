@@ -1,0 +1,244 @@
+//! Transactions, and the groups that own them.
+
+use super::support::{
+    WAIT, at, commit, committed_at, count, fenced, invalid, numbers, ok, partitions, read_to_end,
+    reader_at_start, values,
+};
+use crate::{Committed, FetchLimits, Log};
+use headwater_core::{Class, Position, Records};
+use std::time::Duration;
+
+/// transaction or nothing, in one poll.
+pub fn a_transaction_is_seen_whole(log: &dyn Log) {
+    const TRANSACTIONS: u64 = 200;
+    let topics = ["a", "b", "c"];
+    for topic in topics {
+        ok(log.create_topic(topic, &partitions(1)));
+    }
+    let partitions = topics.map(|topic| at(topic, 0));
+    let mut reader = reader_at_start(log, &partitions);
+    let member = ok(log.join("g"));
+    let mut transactor = ok(member.transactor());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for number in 0..TRANSACTIONS {
+                for topic in topics {
+                    ok(transactor.append(&at(topic, 0), numbers(number..number + 1)));
+                }
+                commit(&mut *transactor, &[]);
+            }
+        });
+        let mut read = [0; 3];
+        while read.iter().sum::<u64>() < 3 * TRANSACTIONS {
+            for fetched in ok(reader.poll(WAIT, FetchLimits::default())) {
+                let topic = topics
+                    .iter()
+                    .position(|topic| *topic == &*fetched.partition.topic);
+                read[topic.expect("only these are read")] += fetched.records.len() as u64;
+            }
+            assert!(
+                read.iter().all(|&count| count == read[0]),
+                "a part was seen: {read:?}"
+            );
+        }
+    });
+}
+
+/// seen, and its positions are not kept. Nothing of it is pending afterwards.
+pub fn what_is_not_committed_is_not_seen(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(1)));
+    let partition = at("t", 0);
+    let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+    let member = ok(log.join("g"));
+    let mut transactor = ok(member.transactor());
+    ok(transactor.append(&partition, numbers(0..1_000)));
+    assert!(transactor.pending_bytes() >= 8_000);
+    assert_eq!(
+        count(&ok(reader.poll(Duration::ZERO, FetchLimits::default()))),
+        0
+    );
+    ok(transactor.abort());
+    assert_eq!(transactor.pending_bytes(), 0);
+    ok(transactor.append(&partition, numbers(0..10)));
+    let too_long = committed_at(1, &[0; Committed::METADATA_BYTES_MAX + 1]);
+    invalid(transactor.commit(&[(partition.clone(), too_long)]));
+    assert_eq!(transactor.pending_bytes(), 0);
+    let mut dropped = ok(member.transactor());
+    ok(dropped.append(&partition, numbers(0..10)));
+    drop(dropped);
+    ok(transactor.append(&partition, numbers(7..8)));
+    commit(&mut *transactor, &[]);
+    let fetched = ok(reader.poll(WAIT, FetchLimits::default()));
+    assert_eq!(values(&fetched), [7]);
+    assert_eq!(ok(log.committed("g")), []);
+}
+
+/// it appended to, and of no other.
+pub fn a_commit_says_where_partitions_end(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(3)));
+    let member = ok(log.join("g"));
+    let mut transactor = ok(member.transactor());
+    for round in 0..3 {
+        ok(transactor.append(&at("t", 2), numbers(0..5)));
+        ok(transactor.append(&at("t", 0), numbers(0..round + 1)));
+        ok(transactor.append(&at("t", 2), numbers(5..6)));
+        ok(transactor.append(&at("t", 1), Records::default()));
+        let mut ends = commit(&mut *transactor, &[(at("t", 1), committed_at(0, b""))]);
+        ends.sort();
+        let end = |partition| (at("t", partition), ok(log.bounds(&at("t", partition))).end);
+        assert_eq!(ends, [end(0), end(2)]);
+    }
+}
+
+/// replaces it, one partition at a time. A group is listed once it has committed.
+pub fn positions_and_metadata_are_kept(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(2)));
+    let member = ok(log.join("application: 1/ä"));
+    assert_eq!(ok(member.committed()), []);
+    assert_eq!(ok(log.groups()), Vec::<String>::new());
+    let mut transactor = ok(member.transactor());
+    let source = (at("csv source #1", 7), committed_at(3, &[0, 255]));
+    let longest = Position::from_bytes(&[9; Position::BYTES_MAX]).expect("it is not too long");
+    let opaque = (
+        at("t", 1),
+        Committed {
+            position: longest,
+            metadata: b"m".to_vec(),
+        },
+    );
+    let first = (
+        at("t", 0),
+        committed_at(1, &[1; Committed::METADATA_BYTES_MAX]),
+    );
+    commit(&mut *transactor, &[opaque.clone(), source.clone(), first]);
+    let second = (at("t", 0), committed_at(2, b"second"));
+    commit(&mut *transactor, std::slice::from_ref(&second));
+    let expected = [source, second, opaque];
+    assert_eq!(ok(member.committed()), expected);
+    drop(transactor);
+    drop(member);
+    assert_eq!(ok(log.committed("application: 1/ä")), expected);
+    assert_eq!(ok(ok(log.join("application: 1/ä")).committed()), expected);
+    assert_eq!(ok(log.committed("other")), []);
+    assert_eq!(ok(log.groups()), ["application: 1/ä"]);
+}
+
+/// More metadata than [`Committed::METADATA_BYTES_MAX`] is `Invalid`.
+pub fn metadata_is_bounded(log: &dyn Log) {
+    let member = ok(log.join("g"));
+    let mut transactor = ok(member.transactor());
+    let bound = Committed::METADATA_BYTES_MAX;
+    let text = invalid(transactor.commit(&[(at("t", 0), committed_at(0, &vec![0; bound + 1]))]));
+    assert!(
+        text.contains(&(bound + 1).to_string()),
+        "the size is named: {text}"
+    );
+    commit(
+        &mut *transactor,
+        &[(at("t", 0), committed_at(0, &vec![0; bound]))],
+    );
+}
+
+/// A transaction without records, or without anything, commits.
+pub fn an_empty_commit_succeeds(log: &dyn Log) {
+    let member = ok(log.join("g"));
+    let mut transactor = ok(member.transactor());
+    assert_eq!(commit(&mut *transactor, &[]), []);
+    assert_eq!(
+        commit(&mut *transactor, &[(at("t", 0), committed_at(1, b""))]),
+        []
+    );
+    assert_eq!(ok(log.committed("g")).len(), 1);
+}
+
+/// lives, and names the group; one that can lets it in.
+pub fn a_group_has_one_owner(log: &dyn Log) {
+    let member = ok(log.join("g"));
+    match log.join("g") {
+        Ok(_) => return,
+        Err(error) => {
+            assert_eq!(error.class(), Class::Invalid);
+            assert!(
+                error.to_string().contains("`g`"),
+                "the group is named: {error}"
+            );
+        }
+    }
+    invalid(log.forget_group("g"));
+    ok(log.join("other"));
+    drop(member);
+    ok(log.join("g"));
+    invalid(log.join(""));
+}
+
+/// `Fenced`, with an empty commit too, and leaves nothing behind.
+pub fn an_earlier_member_is_fenced(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(1)));
+    let member = ok(log.join("g"));
+    let mut stale = ok(member.transactor());
+    let mut idle = ok(member.transactor());
+    commit(&mut *stale, &[(at("t", 0), committed_at(1, b""))]);
+    drop(member);
+    let member = ok(log.join("g"));
+    ok(stale.append(&at("t", 0), numbers(0..10)));
+    fenced(stale.commit(&[(at("t", 0), committed_at(2, b""))]));
+    assert_eq!(stale.pending_bytes(), 0);
+    fenced(idle.commit(&[]));
+    let expected = [(at("t", 0), committed_at(1, b""))];
+    assert_eq!(ok(member.committed()), expected);
+    let bounds = ok(log.bounds(&at("t", 0)));
+    assert_eq!(bounds.start, bounds.end, "no record was left behind");
+    let mut transactor = ok(member.transactor());
+    commit(&mut *transactor, &[(at("t", 0), committed_at(3, b""))]);
+}
+
+/// is left of an earlier membership stays fenced.
+pub fn a_forgotten_group_starts_anew(log: &dyn Log) {
+    let position = (at("t", 0), committed_at(1, b"m"));
+    for group in ["g", "kept"] {
+        let member = ok(log.join(group));
+        commit(
+            &mut *ok(member.transactor()),
+            std::slice::from_ref(&position),
+        );
+    }
+    let member = ok(log.join("g"));
+    let mut stale = ok(member.transactor());
+    drop(member);
+    ok(log.forget_group("g"));
+    ok(log.forget_group("never seen"));
+    assert_eq!(ok(log.committed("g")), []);
+    assert_eq!(ok(log.groups()), ["kept"]);
+    fenced(stale.commit(std::slice::from_ref(&position)));
+    let member = ok(log.join("g"));
+    fenced(stale.commit(std::slice::from_ref(&position)));
+    assert_eq!(ok(member.committed()), []);
+    assert_eq!(ok(log.committed("kept")), [position]);
+}
+
+/// Several transactors of one member commit at the same time; all of it is kept.
+pub fn workers_commit_side_by_side(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(4)));
+    let member = ok(log.join("g"));
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let mut transactor = ok(member.transactor());
+            scope.spawn(move || {
+                for number in 0..50 {
+                    ok(transactor.append(&at("t", worker), numbers(number..number + 1)));
+                    let position = (at("t", worker), committed_at(number + 1, b""));
+                    commit(&mut *transactor, &[position]);
+                }
+            });
+        }
+    });
+    let expected: Vec<_> = (0..4)
+        .map(|worker| (at("t", worker), committed_at(50, b"")))
+        .collect();
+    assert_eq!(ok(log.committed("g")), expected);
+    for worker in 0..4 {
+        let mut reader = reader_at_start(log, &[at("t", worker)]);
+        let fetched = read_to_end(&mut *reader, FetchLimits::default());
+        assert_eq!(values(&fetched), (0..50).collect::<Vec<_>>());
+    }
+}

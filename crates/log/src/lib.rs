@@ -1,0 +1,304 @@
+//! Logs: where records are kept, and what a stream processor may rely on.
+//!
+//! [`Log`] is what every backend promises; [`conformance`] is the same promise
+//! as tests, run unchanged on every backend. Two backends today: [`embedded`],
+//! a durable log on SQLite that any number of processes on one host share, and
+//! [`memory`], the same promise without a disk.
+//!
+//! # What a log promises
+//!
+//! 1. A topic has a fixed number of partitions; within one, records keep the
+//!    order in which they were appended, and each has a [`Position`]. Positions
+//!    may have gaps.
+//! 2. What an append or a commit acknowledged is durable ([`Durability`]) and
+//!    is seen by every reader that polls afterwards, in any process.
+//! 3. A transaction is atomic: its appends and the committed positions of its
+//!    group become visible together or not at all. A reader sees committed
+//!    records only.
+//! 4. A group has one owner at a time. A commit of an owner that has been
+//!    replaced fails with [`Class::Fenced`](headwater_core::Class::Fenced) and
+//!    leaves nothing behind.
+//! 5. A commit whose outcome cannot be known answers [`CommitOutcome::Unknown`].
+//!    The caller re-opens its membership, which fences, and reads what is
+//!    committed; it never guesses and never retries.
+//! 6. Positions are opaque: to go on, hand back [`Fetched::resume`] or a
+//!    committed position.
+
+mod checks;
+pub mod conformance;
+pub mod embedded;
+pub mod memory;
+pub mod record_batch;
+
+use checks::{
+    check_metadata, check_same_partitions, check_topic, no_such_partition, no_such_topic,
+    offset_of, position_after_end, retention_has_passed, topic_deleted,
+};
+pub use headwater_core::Positions;
+use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
+use std::time::Duration;
+
+/// How a topic is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// The number of partitions, from 1.
+    pub partitions: u32,
+    /// Records older than this (by append time) may be deleted, in milliseconds.
+    /// `None` keeps them for ever.
+    pub retention_ms: Option<u64>,
+    /// The oldest records of a partition beyond this many bytes may be deleted.
+    pub retention_bytes: Option<u64>,
+    /// Whether only the newest record of each key needs to be kept (changelogs).
+    /// Retention does not apply to such a topic.
+    pub compacted: bool,
+}
+
+impl Default for TopicConfig {
+    /// One partition, seven days, at most 4 GiB a partition.
+    fn default() -> Self {
+        TopicConfig {
+            partitions: 1,
+            retention_ms: Some(7 * 24 * 3_600_000),
+            retention_bytes: Some(4 << 30),
+            compacted: false,
+        }
+    }
+}
+
+/// A topic that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// Tells a topic from a deleted one of the same name.
+    pub id: u64,
+    /// How it is kept.
+    pub config: TopicConfig,
+}
+
+/// The readable range of a partition: `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first readable position.
+    pub start: Position,
+    /// The position that the next record will have.
+    pub end: Position,
+}
+
+/// Records of one partition, as one poll returned them.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// Where they stand.
+    pub partition: TopicPartition,
+    /// The records, perhaps none.
+    pub records: Records,
+    /// The position of each record; as long as `records`.
+    pub positions: Positions,
+    /// Where to go on after these records.
+    pub resume: Position,
+    /// When the log stored the newest of them, or `None` if it does not say.
+    pub append_time_ms: Option<TimestampMs>,
+    /// Whether `resume` was the end of the log when it was read, every open
+    /// transaction counted: only then is a partition known to be quiet.
+    pub at_end: bool,
+}
+
+/// How much one poll may return.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchLimits {
+    /// Records of all partitions together. A stored batch that reaches across
+    /// the limit is cut there.
+    pub records_max: usize,
+    /// Bytes of all partitions together; at least one record is returned.
+    pub bytes_max: usize,
+}
+
+impl Default for FetchLimits {
+    fn default() -> Self {
+        FetchLimits {
+            records_max: 10_000,
+            bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// A log: topics, readers, producers and groups.
+pub trait Log: Send + Sync {
+    /// What the log is and where, for people: `embedded log at ./.headwater`.
+    fn describe(&self) -> String;
+
+    /// Makes a topic; `false` if it existed with this number of partitions.
+    ///
+    /// # Errors
+    /// `Invalid` if it exists with another number of partitions, or the name is
+    /// empty, longer than 249 bytes, or has characters other than letters,
+    /// digits, `.`, `_` and `-`.
+    fn create_topic(&self, name: &str, config: &TopicConfig) -> Result<bool>;
+
+    /// A topic, if it exists.
+    fn topic(&self, name: &str) -> Result<Option<TopicInfo>>;
+
+    /// All topics by name.
+    fn topics(&self) -> Result<Vec<TopicInfo>>;
+
+    /// Deletes a topic, its records and what groups have committed in it; `false`
+    /// if there was none. Who has it open gets `Invalid` from then on.
+    fn delete_topic(&self, name: &str) -> Result<bool>;
+
+    /// The readable range of a partition.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic or partition that does not exist.
+    fn bounds(&self, partition: &TopicPartition) -> Result<Bounds>;
+
+    /// How many records stand in `[from, end)`; for people, so an estimate is
+    /// allowed.
+    fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64>;
+
+    /// A reader at the given positions, outside any group.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic or partition that does not exist.
+    fn reader(&self, from: &[(TopicPartition, Position)]) -> Result<Box<dyn Reader>>;
+
+    /// An appender outside any transaction.
+    fn producer(&self) -> Result<Box<dyn Producer>>;
+
+    /// Becomes the owner of a group.
+    ///
+    /// # Errors
+    /// `Invalid` if it has an owner, in this process or another, and this backend
+    /// cannot share. Dropping the [`Member`] gives it up; its transactors are
+    /// fenced by the next join.
+    fn join(&self, group: &str) -> Result<Box<dyn Member>>;
+
+    /// What a group has committed, by partition; needs no membership.
+    fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>>;
+
+    /// The groups that have committed anything.
+    fn groups(&self) -> Result<Vec<String>>;
+
+    /// Forgets all that a group has committed, its metadata included.
+    ///
+    /// # Errors
+    /// As [`Log::join`]: a running application keeps its positions.
+    fn forget_group(&self, group: &str) -> Result<()>;
+}
+
+/// A committed position with what was stored beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Where reading resumes.
+    pub position: Position,
+    /// Bytes of the committer, at most [`Committed::METADATA_BYTES_MAX`].
+    pub metadata: Vec<u8>,
+}
+
+impl Committed {
+    /// What a commit may store beside one position.
+    pub const METADATA_BYTES_MAX: usize = 4096;
+}
+
+/// Reads partitions in order.
+pub trait Reader: Send {
+    /// The next records, at most `limits`, waiting up to `wait` for the first.
+    ///
+    /// A partition may be returned in several parts, in order. All of them show
+    /// one state of the log: a transaction is seen whole, unless the limits cut it.
+    /// A partition that was read and had nothing new is returned too, without
+    /// records and with `at_end` set: that is how a quiet partition is told from
+    /// one that could not be read. Partitions take turns; none starves.
+    ///
+    /// # Errors
+    /// `Invalid` if retention has passed a partition's position: the message
+    /// names both. `Invalid` too for a position after the end, which is one of
+    /// another topic or log, and for a deleted topic. `Internal` for damaged
+    /// records. No other partition loses records by it: the error is returned
+    /// again until that partition is sought elsewhere.
+    fn poll(&mut self, wait: Duration, limits: FetchLimits) -> Result<Vec<Fetched>>;
+
+    /// Goes on elsewhere in one partition.
+    fn seek(&mut self, partition: &TopicPartition, to: Position) -> Result<()>;
+}
+
+/// Appends outside transactions.
+pub trait Producer: Send {
+    /// Queues records. Within one producer, records of a partition keep their order.
+    /// Records that were not flushed may be lost when the producer is dropped.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic or partition that does not exist. `Unavailable` if the
+    /// queue is full and the log cannot take it now. These records are not queued
+    /// then; the ones before them stay.
+    fn append(&mut self, partition: &TopicPartition, records: Records) -> Result<()>;
+
+    /// Waits until everything queued is durable.
+    ///
+    /// # Errors
+    /// `Unavailable` if the log cannot take it now (a full disk): what was
+    /// queued stays queued, and a later flush tries it again. `Invalid` if a topic
+    /// has been deleted: its records are dropped, the others stay queued.
+    fn flush(&mut self) -> Result<()>;
+}
+
+/// A membership of a group: it alone may commit the group's positions.
+pub trait Member: Send {
+    /// What the group has committed so far.
+    fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>>;
+
+    /// Opens a writer for transactions of this group. Several may be open, one
+    /// for each worker; each commits positions of its own partitions.
+    fn transactor(&self) -> Result<Box<dyn Transactor>>;
+}
+
+/// Writes transactions: appends, then one commit.
+pub trait Transactor: Send {
+    /// Adds records to the transaction. They may leave the process before the
+    /// commit, but no reader sees them.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic or partition that does not exist.
+    fn append(&mut self, partition: &TopicPartition, records: Records) -> Result<()>;
+
+    /// The bytes appended and not yet committed.
+    fn pending_bytes(&self) -> usize;
+
+    /// Makes the appends and the positions visible together. On success the
+    /// outcome holds, for each partition appended to, the position after the
+    /// last record. On any other outcome nothing is pending any more. Positions
+    /// may be those of names that are not topics: sources and sinks keep theirs so.
+    ///
+    /// # Errors
+    /// `Fenced` if the membership has been replaced; `Unavailable` if the
+    /// transaction is certain not to have happened and may be tried again.
+    fn commit(&mut self, positions: &[(TopicPartition, Committed)]) -> Result<CommitOutcome>;
+
+    /// Drops what was appended since the last commit.
+    fn abort(&mut self) -> Result<()>;
+}
+
+/// How a commit ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// It is durable and visible.
+    Committed {
+        /// The end of each partition appended to.
+        ends: Vec<(TopicPartition, Position)>,
+    },
+    /// It may or may not have happened.
+    Unknown {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// What a successful append or commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// A power cut (`synchronous=FULL`).
+    #[default]
+    PowerCut,
+    /// A crash of the process, but not of the machine: the last commits before
+    /// a power cut may be missing, whole (`synchronous=NORMAL`).
+    ProcessCrash,
+}
