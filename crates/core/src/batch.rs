@@ -48,7 +48,10 @@ pub struct Evaluated {
 
 impl From<Column> for Evaluated {
     fn from(column: Column) -> Self {
-        Evaluated { column, errors: Vec::new() }
+        Evaluated {
+            column,
+            errors: Vec::new(),
+        }
     }
 }
 
@@ -143,7 +146,10 @@ pub struct Keys {
 impl Keys {
     /// Keys that stand in `bytes`.
     pub fn new(bytes: Buffer, spans: impl Into<Arc<[Span]>>) -> Self {
-        Keys { bytes, spans: spans.into() }
+        Keys {
+            bytes,
+            spans: spans.into(),
+        }
     }
 
     /// Keys copied from an iterator.
@@ -155,10 +161,16 @@ impl Keys {
                 let Some(key) = key else { return Span::NULL };
                 let start = bytes.len() as u32;
                 bytes.extend_from_slice(key);
-                Span { start, len: key.len() as u32 }
+                Span {
+                    start,
+                    len: key.len() as u32,
+                }
             })
             .collect();
-        Keys { bytes: Buffer::from_vec(bytes), spans: spans.into() }
+        Keys {
+            bytes: Buffer::from_vec(bytes),
+            spans: spans.into(),
+        }
     }
 
     /// The key of a row, as the log has it.
@@ -180,7 +192,10 @@ impl Keys {
     /// The keys of the rows named by `rows`.
     #[must_use]
     pub fn take(&self, rows: &[u32]) -> Keys {
-        Keys { bytes: self.bytes.clone(), spans: gather(&self.spans, rows).into() }
+        Keys {
+            bytes: self.bytes.clone(),
+            spans: gather(&self.spans, rows).into(),
+        }
     }
 }
 
@@ -193,11 +208,17 @@ impl Batch {
     /// is the step's input `i`.
     pub fn from_records(records: &Records) -> Batch {
         Batch {
-            rows: Rows::Json(JsonRows::new(records.bytes.clone(), records.values.as_slice())),
+            rows: Rows::Json(JsonRows::new(
+                records.bytes.clone(),
+                records.values.as_slice(),
+            )),
             keys: Keys::new(records.bytes.clone(), records.keys.as_slice()),
             timestamps: records.timestamps.clone().into(),
             headers: (!records.headers.is_empty()).then(|| records.headers.as_slice().into()),
-            causes: (0..records.len()).map(|at| Cause::input(at).0).collect::<Vec<_>>().into(),
+            causes: (0..records.len())
+                .map(|at| Cause::input(at).0)
+                .collect::<Vec<_>>()
+                .into(),
         }
     }
 
@@ -232,10 +253,11 @@ impl Batch {
             rows: self.rows.take(rows),
             keys: self.keys.take(rows),
             timestamps: gather(&self.timestamps, rows).into(),
-            headers: self
-                .headers
-                .as_ref()
-                .map(|headers| rows.iter().map(|&row| headers[row as usize].clone()).collect()),
+            headers: self.headers.as_ref().map(|headers| {
+                rows.iter()
+                    .map(|&row| headers[row as usize].clone())
+                    .collect()
+            }),
             causes: gather(&self.causes, rows).into(),
         }
     }
@@ -320,11 +342,15 @@ impl Rows {
                         .in_field(path),
                     })
                     .collect();
-                Evaluated { column: Column::Null(column.len()), errors }
+                Evaluated {
+                    column: Column::Null(column.len()),
+                    errors,
+                }
             }
-            Rows::Objects(objects) => {
-                objects.columns(std::slice::from_ref(path)).pop().expect("one column for one path")
-            }
+            Rows::Objects(objects) => objects
+                .columns(std::slice::from_ref(path))
+                .pop()
+                .expect("one column for one path"),
         }
     }
 
@@ -349,10 +375,16 @@ impl Rows {
                     Rows::Json(_) => unreachable!("returned above"),
                 };
                 match written {
-                    Ok(true) => Span { start, len: text.len() as u32 - start },
+                    Ok(true) => Span {
+                        start,
+                        len: text.len() as u32 - start,
+                    },
                     Ok(false) => Span::NULL,
                     Err(error) => {
-                        errors.push(RowError { row: row as u32, error });
+                        errors.push(RowError {
+                            row: row as u32,
+                            error,
+                        });
                         Span::NULL
                     }
                 }
@@ -418,7 +450,10 @@ impl JsonRows {
         rows.only = Some(fields.iter().map(|(name, _)| name.clone()).collect());
         for (name, column) in fields {
             assert_eq!(column.len(), len);
-            rows.overlay.push(Overlay { name, column: Some(column) });
+            rows.overlay.push(Overlay {
+                name,
+                column: Some(column),
+            });
         }
         rows
     }
@@ -482,8 +517,12 @@ impl JsonRows {
     }
 
     fn is_overlaid(&self, path: &FieldPath) -> bool {
-        let Some(root) = path.root() else { return false };
-        self.overlay.iter().any(|over| &*over.name == root && over.column.is_some())
+        let Some(root) = path.root() else {
+            return false;
+        };
+        self.overlay
+            .iter()
+            .any(|over| &*over.name == root && over.column.is_some())
     }
 
     /// Finds the fields that `locator` names and checks that the texts are
@@ -503,20 +542,30 @@ impl JsonRows {
                 && let Err(error) = locator.locate(text, &mut found)
             {
                 found.fill(Span::NULL);
-                errors.push(RowError { row: row as u32, error: error.into() });
+                errors.push(RowError {
+                    row: row as u32,
+                    error: error.into(),
+                });
             }
             for (column, found) in columns.iter_mut().zip(&found) {
                 column.push(if found.is_null() {
                     Span::NULL
                 } else {
-                    Span { start: span.start + found.start, len: found.len }
+                    Span {
+                        start: span.start + found.start,
+                        len: found.len,
+                    }
                 });
             }
         }
         for (path, spans) in locator.paths().iter().zip(columns) {
             if !self.located.iter().any(|known| known.path == *path) {
                 let spans = spans.into();
-                self.located.push(Located { path: path.clone(), spans, decoded: None });
+                self.located.push(Located {
+                    path: path.clone(),
+                    spans,
+                    decoded: None,
+                });
             }
         }
         self.is_valid = true;
@@ -526,10 +575,15 @@ impl JsonRows {
     fn overlaid(&self, path: &FieldPath) -> Option<Evaluated> {
         let root = path.root()?;
         let Some(over) = self.overlay.iter().find(|over| &*over.name == root) else {
-            let hidden = self.only.as_ref().is_some_and(|only| !only.iter().any(|n| &**n == root));
+            let hidden = self
+                .only
+                .as_ref()
+                .is_some_and(|only| !only.iter().any(|n| &**n == root));
             return hidden.then(|| Column::Null(self.len()).into());
         };
-        let Some(column) = &over.column else { return Some(Column::Null(self.len()).into()) };
+        let Some(column) = &over.column else {
+            return Some(Column::Null(self.len()).into());
+        };
         let rest = path.rest();
         if rest.0.is_empty() {
             return Some(column.clone().into());
@@ -594,11 +648,17 @@ impl JsonRows {
                 Ok(value) => builder.push(value),
                 Err(error) => {
                     builder.push(ValueRef::Null);
-                    errors.push(RowError { row: row as u32, error });
+                    errors.push(RowError {
+                        row: row as u32,
+                        error,
+                    });
                 }
             }
         }
-        Evaluated { column: builder.finish(), errors }
+        Evaluated {
+            column: builder.finish(),
+            errors,
+        }
     }
 
     /// Whether a row has the field at `path`, null or not.
@@ -606,9 +666,13 @@ impl JsonRows {
     /// # Panics
     /// If the path was not located.
     pub fn has_field(&self, row: usize, path: &FieldPath) -> bool {
-        let Some(root) = path.root() else { return !self.spans[row].is_null() };
+        let Some(root) = path.root() else {
+            return !self.spans[row].is_null();
+        };
         if let Some(over) = self.overlay.iter().find(|over| &*over.name == root) {
-            let Some(column) = &over.column else { return false };
+            let Some(column) = &over.column else {
+                return false;
+            };
             let rest = path.rest();
             return rest.0.is_empty()
                 || matches!(column.value(row), ValueRef::Json(text) if json::find(text, &rest).is_some());
@@ -639,7 +703,12 @@ impl JsonRows {
     /// Removes a field from the rows.
     pub fn drop_field(&mut self, name: &str) {
         if let Some(only) = &self.only {
-            self.only = Some(only.iter().filter(|known| &***known != name).cloned().collect());
+            self.only = Some(
+                only.iter()
+                    .filter(|known| &***known != name)
+                    .cloned()
+                    .collect(),
+            );
             self.overlay.retain(|over| &*over.name != name);
         } else {
             self.lay_over(name, None);
@@ -649,7 +718,10 @@ impl JsonRows {
     fn lay_over(&mut self, name: &str, column: Option<Column>) {
         match self.overlay.iter_mut().find(|over| &*over.name == name) {
             Some(over) => over.column = column,
-            None => self.overlay.push(Overlay { name: name.into(), column }),
+            None => self.overlay.push(Overlay {
+                name: name.into(),
+                column,
+            }),
         }
     }
 
@@ -658,7 +730,11 @@ impl JsonRows {
     pub fn project(&mut self, names: &[Box<str>]) {
         // What is not visible now must not become visible by naming it.
         let hidden: Vec<Box<str>> = match &self.only {
-            Some(only) => names.iter().filter(|name| !only.contains(name)).cloned().collect(),
+            Some(only) => names
+                .iter()
+                .filter(|name| !only.contains(name))
+                .cloned()
+                .collect(),
             None => Vec::new(),
         };
         for name in hidden {
@@ -674,7 +750,10 @@ impl JsonRows {
         match &self.only {
             Some(only) => names.extend(only.iter().map(|name| &**name)),
             None => names.extend(
-                self.overlay.iter().filter(|over| over.column.is_some()).map(|over| &*over.name),
+                self.overlay
+                    .iter()
+                    .filter(|over| over.column.is_some())
+                    .map(|over| &*over.name),
             ),
         }
         let is_needed = |name: &str| {
@@ -692,7 +771,11 @@ impl JsonRows {
     pub fn prepare_to_write(&mut self) -> Vec<RowError> {
         let paths = self.paths_to_write();
         // A row that goes out must be well-formed, even one that goes out as it came.
-        if paths.is_empty() && self.is_valid { Vec::new() } else { self.locate_hidden(&paths) }
+        if paths.is_empty() && self.is_valid {
+            Vec::new()
+        } else {
+            self.locate_hidden(&paths)
+        }
     }
 
     fn locate_hidden(&mut self, paths: &[FieldPath]) -> Vec<RowError> {
@@ -701,10 +784,13 @@ impl JsonRows {
     }
 
     fn span_of(&self, name: &str, row: usize) -> Span {
-        let located = self.located.iter().find(|known| {
-            known.path.0.len() == 1 && known.path.root() == Some(name)
-        });
-        located.expect("fields are located before rows are written").spans[row]
+        let located = self
+            .located
+            .iter()
+            .find(|known| known.path.0.len() == 1 && known.path.root() == Some(name));
+        located
+            .expect("fields are located before rows are written")
+            .spans[row]
     }
 
     /// Appends a row as JSON: its own bytes, or those with the overlay spliced
@@ -715,7 +801,9 @@ impl JsonRows {
     /// If a field cannot be written or the row is not an object; nothing is
     /// appended then.
     pub fn write_row(&self, row: usize, out: &mut Vec<u8>) -> Result<bool, DataError> {
-        let Some(text) = self.spans[row].of(&self.text) else { return Ok(false) };
+        let Some(text) = self.spans[row].of(&self.text) else {
+            return Ok(false);
+        };
         let start = out.len();
         let written = if let Some(only) = &self.only {
             self.write_fields(only, row, out)
@@ -760,26 +848,38 @@ impl JsonRows {
         Ok(())
     }
 
+    fn edit<'a>(&'a self, over: &'a Overlay, row: usize) -> Edit<'a> {
+        let Some(column) = &over.column else {
+            return Edit::Remove { name: &over.name };
+        };
+        let mut span = self.span_of(&over.name, row);
+        if !span.is_null() {
+            span.start -= self.spans[row].start;
+        }
+        Edit::Set {
+            name: &over.name,
+            span,
+            value: column.value(row),
+        }
+    }
+
     fn write_spliced(&self, text: &[u8], row: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
-        let text = std::str::from_utf8(text).map_err(|_| DataError::new("the text is not UTF-8"))?;
-        let base = self.spans[row].start;
-        let edits: Vec<Edit<'_>> = self
-            .overlay
-            .iter()
-            .map(|over| match &over.column {
-                None => Edit::Remove { name: &over.name },
-                Some(column) => {
-                    let span = self.span_of(&over.name, row);
-                    let span = if span.is_null() {
-                        span
-                    } else {
-                        Span { start: span.start - base, len: span.len }
-                    };
-                    Edit::Set { name: &over.name, span, value: column.value(row) }
-                }
-            })
-            .collect();
-        json::splice(text, &edits, out).map_err(|error| {
+        let text = simdutf8::basic::from_utf8(text)
+            .map_err(|_| DataError::new("the text is not UTF-8"))?;
+        let edit = |over| self.edit(over, row);
+        // Few edits need no allocation for each row.
+        let mut few = [Edit::Remove { name: "" }; 8];
+        let many: Vec<Edit<'_>>;
+        let edits = if self.overlay.len() <= few.len() {
+            for (slot, over) in few.iter_mut().zip(&self.overlay) {
+                *slot = edit(over);
+            }
+            &few[..self.overlay.len()]
+        } else {
+            many = self.overlay.iter().map(edit).collect();
+            &many
+        };
+        json::splice(text, edits, out).map_err(|error| {
             let culprit = self.overlay.iter().find(|over| {
                 matches!(
                     over.column.as_ref().map(|column| column.value(row)),
@@ -811,9 +911,15 @@ fn decode_all<'a>(
             Some(Err(error)) => {
                 builder.push(ValueRef::Null);
                 let error = DataError::from(error).in_field(path);
-                errors.push(RowError { row: row as u32, error });
+                errors.push(RowError {
+                    row: row as u32,
+                    error,
+                });
             }
         }
     }
-    Evaluated { column: builder.finish(), errors }
+    Evaluated {
+        column: builder.finish(),
+        errors,
+    }
 }

@@ -110,12 +110,20 @@ impl Column {
             Column::Null(_) => Column::Null(rows.len()),
             Column::Int(array) if array.null_count() == 0 => {
                 let values = array.values();
-                Column::Int(rows.iter().map(|&row| values[row as usize]).collect::<Vec<_>>().into())
+                Column::Int(
+                    rows.iter()
+                        .map(|&row| values[row as usize])
+                        .collect::<Vec<_>>()
+                        .into(),
+                )
             }
             Column::Float(array) if array.null_count() == 0 => {
                 let values = array.values();
                 Column::Float(
-                    rows.iter().map(|&row| values[row as usize]).collect::<Vec<_>>().into(),
+                    rows.iter()
+                        .map(|&row| values[row as usize])
+                        .collect::<Vec<_>>()
+                        .into(),
                 )
             }
             _ => {
@@ -219,7 +227,11 @@ impl MixedBuilder {
 impl ColumnBuilder {
     /// A builder that expects about `capacity` rows.
     pub fn with_capacity(capacity: usize) -> Self {
-        ColumnBuilder { len: 0, capacity, building: Building::Null }
+        ColumnBuilder {
+            len: 0,
+            capacity,
+            building: Building::Null,
+        }
     }
 
     /// The number of values pushed.
@@ -370,19 +382,31 @@ mod tests {
         ];
         let column: Column = values.into_iter().collect();
         assert_eq!(column.iter().collect::<Vec<_>>(), values);
-        let back: Vec<_> = column.take(&[7, 0, 2]).iter().map(|value| value.to_owned()).collect();
+        let back: Vec<_> = column
+            .take(&[7, 0, 2])
+            .iter()
+            .map(|value| value.to_owned())
+            .collect();
         assert_eq!(
             back,
-            [values[7].to_owned(), values[0].to_owned(), values[2].to_owned()]
+            [
+                values[7].to_owned(),
+                values[0].to_owned(),
+                values[2].to_owned()
+            ]
         );
     }
 
     #[test]
     fn a_column_of_one_kind_is_one_array() {
-        let column: Column =
-            [ValueRef::Null, ValueRef::Int(3), ValueRef::Null].into_iter().collect();
+        let column: Column = [ValueRef::Null, ValueRef::Int(3), ValueRef::Null]
+            .into_iter()
+            .collect();
         assert!(matches!(&column, Column::Int(array) if array.null_count() == 2));
         assert_eq!(column.value(1), ValueRef::Int(3));
-        assert_eq!(Column::repeat(ValueRef::Str("k"), 3).value(2), ValueRef::Str("k"));
+        assert_eq!(
+            Column::repeat(ValueRef::Str("k"), 3).value(2),
+            ValueRef::Str("k")
+        );
     }
 }

@@ -71,7 +71,9 @@ impl Env {
     /// The machine's own.
     pub fn system() -> Env {
         Env {
-            clock: Arc::new(SystemClock { start: Instant::now() }),
+            clock: Arc::new(SystemClock {
+                start: Instant::now(),
+            }),
             random: Arc::new(SystemRandom),
             storage: Arc::new(SystemStorage),
         }
@@ -116,7 +118,9 @@ impl Random for SystemRandom {
             Ok(()) => u64::from_le_bytes(bytes),
             // Identities need to differ, not to be secret.
             Err(_) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let now = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
                 now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 40)
             }
         }
@@ -134,7 +138,11 @@ impl Storage for SystemStorage {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let file = File::options().read(true).append(true).create(true).open(path)?;
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
         Ok(Box::new(SystemFile(file)))
     }
 }
@@ -172,7 +180,9 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock whose wall says `wall_ms`.
     pub fn at(wall_ms: TimestampMs) -> Self {
-        ManualClock { now: std::sync::Mutex::new((Duration::ZERO, wall_ms)) }
+        ManualClock {
+            now: std::sync::Mutex::new((Duration::ZERO, wall_ms)),
+        }
     }
 
     /// Lets time pass.

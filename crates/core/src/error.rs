@@ -1,7 +1,7 @@
 //! The one error type: its class says what to do next, its message what
 //! happened, and its data error where.
 
-use crate::{TopicPartition, Position};
+use crate::{Position, TopicPartition};
 use std::fmt;
 
 /// What to do about an error.
@@ -37,7 +37,12 @@ impl Error {
     /// An error of `class`. Messages are lower case, without a full stop, facts
     /// last as key=`value`.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Error { class, message: message.into(), data: None, source: None }
+        Error {
+            class,
+            message: message.into(),
+            data: None,
+            source: None,
+        }
     }
 
     /// See [`Class::Invalid`].
@@ -64,7 +69,12 @@ impl Error {
     pub fn data(error: DataError) -> Self {
         let mut error = error;
         let source = error.source.take();
-        Error { class: Class::Data, message: error.to_string(), data: Some(Box::new(error)), source }
+        Error {
+            class: Class::Data,
+            message: error.to_string(),
+            data: Some(Box::new(error)),
+            source,
+        }
     }
 
     /// Keeps the error that led to this one.
@@ -139,7 +149,10 @@ pub struct DataError {
 impl DataError {
     /// A data error that still lacks its place.
     pub fn new(reason: impl Into<String>) -> Self {
-        DataError { reason: reason.into(), ..DataError::default() }
+        DataError {
+            reason: reason.into(),
+            ..DataError::default()
+        }
     }
 
     /// Names the field to blame.

@@ -35,7 +35,7 @@ pub mod arrow {
 pub use batch::{Batch, Cause, Evaluated, JsonRows, Keys, Objects, RowError, Rows};
 pub use column::{Column, ColumnBuilder};
 pub use error::{Class, DataError, Error, Result};
-pub use position::{Position, TopicPartition};
+pub use position::{Position, Positions, TopicPartition};
 pub use records::{Header, Headers, Records, RecordsBuilder, Span};
 pub use value::{FieldPath, Kind, Step, Value, ValueRef};
 

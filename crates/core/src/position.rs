@@ -22,8 +22,14 @@ impl Position {
     /// A position of the log's own bytes, whose order is that of the records.
     /// `None` if there are more than [`Position::BYTES_MAX`].
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut position = Position { bytes: [0; Self::BYTES_MAX], len: bytes.len() as u8 };
-        position.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        let mut position = Position {
+            bytes: [0; Self::BYTES_MAX],
+            len: bytes.len() as u8,
+        };
+        position
+            .bytes
+            .get_mut(..bytes.len())?
+            .copy_from_slice(bytes);
         Some(position)
     }
 
@@ -38,7 +44,11 @@ impl Position {
     /// for showing; an engine that counted with it would be wrong on another log.
     pub fn offset(&self) -> Option<u64> {
         (self.len == 8).then(|| {
-            u64::from_be_bytes(self.bytes[..8].try_into().expect("eight bytes were just checked"))
+            u64::from_be_bytes(
+                self.bytes[..8]
+                    .try_into()
+                    .expect("eight bytes were just checked"),
+            )
         })
     }
 
@@ -52,7 +62,10 @@ impl fmt::Display for Position {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.offset() {
             Some(offset) => write!(out, "{offset}"),
-            None => self.as_bytes().iter().try_for_each(|byte| write!(out, "{byte:02x}")),
+            None => self
+                .as_bytes()
+                .iter()
+                .try_for_each(|byte| write!(out, "{byte:02x}")),
         }
     }
 }
@@ -60,6 +73,28 @@ impl fmt::Display for Position {
 impl fmt::Debug for Position {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Position({self})")
+    }
+}
+
+/// The positions of a run of records.
+#[derive(Clone, Debug)]
+pub enum Positions {
+    /// Consecutive numbers from this one, by a log that numbers its records.
+    From(u64),
+    /// One by one.
+    Each(Vec<Position>),
+}
+
+impl Positions {
+    /// The position of the record at `index`.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    pub fn get(&self, index: usize) -> Position {
+        match self {
+            Positions::From(first) => Position::from_offset(first + index as u64),
+            Positions::Each(positions) => positions[index],
+        }
     }
 }
 
@@ -75,7 +110,10 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// A partition of a topic.
     pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
-        TopicPartition { topic: topic.into(), partition }
+        TopicPartition {
+            topic: topic.into(),
+            partition,
+        }
     }
 }
 

@@ -19,7 +19,10 @@ pub struct Span {
 
 impl Span {
     /// No value: a null key, a tombstone, a missing field.
-    pub const NULL: Span = Span { start: u32::MAX, len: 0 };
+    pub const NULL: Span = Span {
+        start: u32::MAX,
+        len: 0,
+    };
 
     /// Whether there is no value.
     #[inline]
@@ -96,7 +99,10 @@ impl Records {
 
     /// The headers of a record.
     pub fn headers(&self, index: usize) -> &[Header] {
-        self.headers.get(index).and_then(|headers| headers.as_deref()).unwrap_or(&[])
+        self.headers
+            .get(index)
+            .and_then(|headers| headers.as_deref())
+            .unwrap_or(&[])
     }
 
     /// The records `[start, end)`, sharing the bytes.
@@ -126,6 +132,17 @@ pub struct RecordsBuilder {
 }
 
 impl RecordsBuilder {
+    /// A builder that expects about so many records and bytes.
+    pub fn with_capacity(records: usize, bytes: usize) -> Self {
+        RecordsBuilder {
+            bytes: Vec::with_capacity(bytes),
+            keys: Vec::with_capacity(records),
+            values: Vec::with_capacity(records),
+            timestamps: Vec::with_capacity(records),
+            headers: Vec::new(),
+        }
+    }
+
     /// The number of records so far.
     pub fn len(&self) -> usize {
         self.values.len()
@@ -216,15 +233,23 @@ impl RecordsBuilder {
     }
 
     fn push_bytes(&mut self, bytes: Option<&[u8]>) -> Span {
-        let Some(bytes) = bytes else { return Span::NULL };
+        let Some(bytes) = bytes else {
+            return Span::NULL;
+        };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         self.span_from(start)
     }
 
     fn span_from(&self, start: usize) -> Span {
-        assert!(self.bytes.len() < u32::MAX as usize, "a batch stays below 4 GiB");
-        Span { start: start as u32, len: (self.bytes.len() - start) as u32 }
+        assert!(
+            self.bytes.len() < u32::MAX as usize,
+            "a batch stays below 4 GiB"
+        );
+        Span {
+            start: start as u32,
+            len: (self.bytes.len() - start) as u32,
+        }
     }
 
     /// The records.
@@ -247,7 +272,10 @@ mod tests {
     fn headers_start_when_the_first_record_has_some() {
         let mut builder = RecordsBuilder::default();
         builder.push(None, Some(b"1"), 1, None);
-        let header = Header { name: "h".into(), value: Some(b"x".as_slice().into()) };
+        let header = Header {
+            name: "h".into(),
+            value: Some(b"x".as_slice().into()),
+        };
         builder.push(Some(b"k"), None, 2, Some([header.clone()].into()));
         builder.push(Some(b""), Some(b"3"), 3, None);
         let records = builder.finish();

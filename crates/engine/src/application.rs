@@ -284,10 +284,14 @@ impl Shared {
         lock(&self.failure).take()
     }
 
-    pub(crate) fn saw_records(&self, now: Duration, count: u64) {
-        self.records_in.fetch_add(count, Ordering::Relaxed);
+    pub(crate) fn saw_records(&self, now: Duration) {
         self.last_activity
             .store(now.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Records have been processed: a step of theirs is kept.
+    pub(crate) fn processed(&self, count: u64) {
+        self.records_in.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn appended(&self, count: u64) {

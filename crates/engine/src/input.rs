@@ -4,6 +4,7 @@
 //! raises) fails before any operator or clock has seen it.
 
 use crate::task::{ClockMove, Prepared, Task};
+use crate::unseen::Unseen;
 use headwater_core::json::Locator;
 use headwater_core::{
     Batch, DataError, FieldPath, Records, Result, Rows, TimestampMs, TopicPartition,
@@ -25,6 +26,8 @@ pub(crate) struct Input {
     /// All fields that operators name before a row is replaced: one pass finds
     /// them and checks the text.
     pub(crate) locator: Locator,
+    /// Fields that are read and that no record has had so far.
+    pub(crate) unseen: Unseen,
     /// The user's extractor, if there is one.
     pub(crate) extractor: Option<SetTimestamp>,
     pub(crate) max_future_ms: i64,
@@ -59,6 +62,7 @@ impl Input {
         };
         let mut step = Step::new(&times, keyed, partition);
         step.operator = self.plan_id;
+        step.positions = Some(&fetched.positions);
         batch = self.decode(batch, &mut step);
         if let Some(extractor) = &mut self.extractor {
             use headwater_operators::Operator;
@@ -77,6 +81,7 @@ impl Input {
             batch,
             clocks,
             failures,
+            positions: Some(fetched.positions.clone()),
         })
     }
 
@@ -90,6 +95,7 @@ impl Input {
             unreachable!("records come as JSON rows")
         };
         let errors = rows.locate(&mut self.locator);
+        self.unseen.look(rows);
         step.fail_rows(batch, errors)
     }
 
@@ -163,6 +169,7 @@ impl Task {
             batch: Batch::from_records(&Records::default()),
             clocks: vec![ClockMove::To(watermark)],
             failures: Vec::new(),
+            positions: None,
         }
     }
 

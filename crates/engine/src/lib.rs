@@ -55,6 +55,7 @@ mod settings;
 mod source_task;
 mod task;
 mod tree;
+mod unseen;
 mod worker;
 
 pub use application::{Application, Stopper, StreamHost};

@@ -6,13 +6,14 @@
 use crate::input::{Input, distinct};
 use crate::settings::Settings;
 use crate::tree::{Branch, Counts, Tree};
+use crate::unseen::Unseen;
 use headwater_core::json::Locator;
 use headwater_core::{Error, FieldPath, Result};
 use headwater_operators::{
     Apply, ApplyBatch, Assign, Deliver, Drop, Filter, FilterBy, Functions, Operator, Project,
     SetHeaders, SetTimestamp, ToTopic, TopicRoute, Update, Window,
 };
-use headwater_plan::{LogicalPlan, NodeId, Op, Origin, Target, TopicRef};
+use headwater_plan::{Expr, LogicalPlan, NodeId, Op, Origin, Target, TopicRef, UnaryOp};
 use std::collections::BTreeMap;
 
 /// One input topic of a plan, ready to be made into tasks.
@@ -28,6 +29,7 @@ pub(crate) struct Lowered<'a> {
     /// The nodes below the input, each after its parent, and their branch index.
     order: Vec<NodeId>,
     locates: Vec<FieldPath>,
+    reads: Vec<FieldPath>,
     is_always_careful: bool,
 }
 
@@ -44,6 +46,9 @@ impl<'a> Lowered<'a> {
         let mut order = Vec::new();
         collect(plan, input, &mut order);
         let locates = distinct(fields_below(plan, input));
+        let mut reads = Vec::new();
+        reads_below(plan, input, &mut Vec::new(), &mut reads);
+        let reads = distinct(reads);
         let is_always_careful = sees_order_of_others(plan, &order);
         Lowered {
             plan,
@@ -54,6 +59,7 @@ impl<'a> Lowered<'a> {
             input,
             order,
             locates,
+            reads,
             is_always_careful,
         }
     }
@@ -75,6 +81,7 @@ impl<'a> Lowered<'a> {
             plan_id: self.input,
             format: input.topic.value,
             locator: Locator::new(&self.locates),
+            unseen: Unseen::new(self.reads.clone()),
             extractor,
             max_future_ms: self.settings.max_future_ms,
             max_out_of_orderness_ms: self.settings.max_out_of_orderness_ms,
@@ -236,6 +243,65 @@ fn fields_below(plan: &LogicalPlan, id: NodeId) -> Vec<FieldPath> {
         );
     }
     fields
+}
+
+/// The fields of a record that expressions read, without those that an earlier
+/// step assigns. A test for null expects that a field may be missing.
+fn reads_below<'a>(
+    plan: &'a LogicalPlan,
+    id: NodeId,
+    assigned: &mut Vec<&'a str>,
+    reads: &mut Vec<FieldPath>,
+) {
+    let node = plan.node(id);
+    let before = assigned.len();
+    let mut read = |expr: &'a Expr, assigned: &[&str]| {
+        let mut is_null_test = false;
+        expr.walk(&mut |part| {
+            is_null_test |= matches!(
+                part,
+                Expr::Unary {
+                    op: UnaryOp::IsNull | UnaryOp::NotNull,
+                    ..
+                } | Expr::Coalesce { .. }
+                    | Expr::HasFields(_)
+            );
+        });
+        if !is_null_test {
+            let is_own =
+                |field: &FieldPath| !assigned.iter().any(|name| field.root() == Some(name));
+            reads.extend(expr.fields().into_iter().filter(is_own));
+        }
+    };
+    match &node.op {
+        Op::Filter(expr) | Op::SetTimestamp(expr) => read(expr, assigned),
+        Op::Assign(fields) => {
+            for (name, expr) in fields {
+                read(expr, assigned);
+                assigned.push(name);
+            }
+        }
+        Op::Window(spec) => {
+            for expr in spec
+                .aggregates
+                .iter()
+                .filter_map(|aggregate| aggregate.input.as_ref())
+            {
+                read(expr, assigned);
+            }
+        }
+        _ => {}
+    }
+    let replaces = matches!(
+        node.op,
+        Op::Apply(_) | Op::Update(_) | Op::ApplyBatch { .. } | Op::Window(_)
+    );
+    if !replaces {
+        for &child in &node.children {
+            reads_below(plan, child, assigned, reads);
+        }
+    }
+    assigned.truncate(before);
 }
 
 /// Whether two operators see each other's effects in an order that would depend

@@ -486,6 +486,7 @@ fn run_workers(
         options: options.clone(),
         plan: Arc::clone(plan),
         names: plan.nodes().iter().map(|node| describe(&node.op)).collect(),
+        lines: plan.nodes().iter().map(|node| node.line.clone()).collect(),
         shared: Arc::clone(&shared),
         sinks: application.sinks.clone(),
         screen: Arc::clone(&screen),
@@ -506,13 +507,18 @@ fn run_workers(
     let mut workers = make_workers(application, &common, member, slots, count)?;
     let mut first = workers.remove(0);
     first.store_signatures = signatures;
-    first.sources = sources;
     let mut joins = Vec::new();
     for mut worker in workers {
-        let shared = Arc::clone(&shared);
+        let own = Arc::clone(&shared);
         let name = format!("headwater-worker-{}", worker.index);
-        let work = Box::new(move || run_one(&mut worker, &shared));
-        joins.push(application.host.spawn(&name, work)?);
+        let work = Box::new(move || run_one(&mut worker, &own));
+        match application.host.spawn(&name, work) {
+            Ok(join) => joins.push(join),
+            Err(error) => shared.fail(error),
+        }
+    }
+    if options.commit {
+        first.sources = std::mem::take(&mut application.sources);
     }
     run_one(&mut first, &shared);
     joins.into_iter().for_each(|join| join());

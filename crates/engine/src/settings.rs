@@ -154,7 +154,7 @@ pub enum Start {
 pub struct Report {
     /// Why it ended.
     pub ended: Ended,
-    /// Records read.
+    /// Records processed.
     pub records_in: u64,
     /// Rows that reached the end of a frame.
     pub rows_out: u64,

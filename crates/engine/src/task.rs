@@ -19,10 +19,13 @@
 
 use crate::input::Input;
 use crate::tree::{Marks, OutputLengths, Pass, Tree, slice_of};
-use headwater_core::{Batch, Cause, Result, TimestampMs, TopicPartition};
+use headwater_core::{Batch, Cause, Positions, Result, TimestampMs, TopicPartition};
 use headwater_operators::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
 use headwater_state::KeyedStore;
 use std::collections::BTreeSet;
+
+/// The most expired values that are removed after one step.
+const SWEPT_MAX: usize = 1_000;
 
 /// One input on one partition.
 pub(crate) struct Task {
@@ -44,6 +47,15 @@ pub(crate) struct Prepared {
     pub(crate) clocks: Vec<ClockMove>,
     /// Inputs that failed before any operator saw them.
     pub(crate) failures: Vec<Failure>,
+    /// Where the inputs stand in the log, if they are records.
+    pub(crate) positions: Option<Positions>,
+}
+
+/// What a pass needs to know of the inputs beside their rows.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    clocks: &'a [ClockMove],
+    positions: Option<&'a Positions>,
 }
 
 /// What an input does to the watermark unless it fails.
@@ -75,16 +87,23 @@ impl Task {
         let Prepared {
             batch,
             clocks,
-            failures,
+            mut failures,
+            positions,
         } = prepared;
+        failures.sort_by_key(|failure| failure.cause);
+        let inputs = Inputs {
+            clocks: &clocks,
+            positions: positions.as_ref(),
+        };
         self.before_step = Some((self.tree.mark(&mut self.keyed), self.watermark));
         if self.tree.is_always_careful {
-            return self.step_carefully(&[(0, batch)], &clocks, failures, Effects::default());
+            return self.step_carefully(&[(0, batch)], inputs, failures, Effects::default());
         }
         let excluded: BTreeSet<Cause> = failures.iter().map(|failure| failure.cause).collect();
         let times = times_of(self.watermark, &clocks, &excluded);
         let is_stateful = self.tree.is_stateful();
         let mut step = Step::new(&times, &mut self.keyed, &self.partition);
+        step.positions = inputs.positions;
         let mut pass = Pass::new(&mut step, false, is_stateful);
         self.tree.push(0, batch, &mut pass)?;
         self.tree.advance(0, &mut pass)?;
@@ -125,13 +144,19 @@ impl Task {
         effects.failures.extend(early);
         let mut so_far = effects.masked(|operator| !is_after_state(operator));
         let failures = std::mem::take(&mut so_far.failures);
-        self.step_carefully(&captured.unwrap_or_default(), &clocks, failures, so_far)
+        self.step_carefully(&captured.unwrap_or_default(), inputs, failures, so_far)
     }
 
     /// Keeps what the last step did.
     pub(crate) fn accept(&mut self) {
         self.before_step = None;
         self.tree.release(&mut self.keyed);
+    }
+
+    /// Removes state whose time to live has passed.
+    pub(crate) fn sweep(&mut self) {
+        let horizon = self.watermark.saturating_sub(self.input.max_future_ms);
+        self.keyed.sweep(horizon, SWEPT_MAX);
     }
 
     /// Puts state and time back to where they were before the last step.
@@ -147,11 +172,12 @@ impl Task {
     fn step_carefully(
         &mut self,
         entered: &[(usize, Batch)],
-        clocks: &[ClockMove],
+        inputs: Inputs<'_>,
         failures: Vec<Failure>,
         so_far: Effects,
     ) -> Result<Effects> {
         let mut effects = so_far;
+        let clocks = inputs.clocks;
         let excluded: BTreeSet<Cause> = failures.iter().map(|failure| failure.cause).collect();
         effects.failures = failures;
         let mut times = StepTimes {
@@ -169,12 +195,13 @@ impl Task {
                 .iter()
                 .filter_map(|(node, batch)| Some((*node, slice_of(batch, at)?)))
                 .collect();
-            if !self.run_cause(at, slices, &times, &mut effects)? {
+            if !self.run_cause(at, slices, &times, inputs.positions, &mut effects)? {
                 times.after[at] = before;
             }
         }
         self.watermark = *times.after.last().unwrap_or(&times.before);
-        effects.failures.sort_by_key(|failure| failure.cause);
+        // What stateless operators had sent before a cause failed elsewhere goes too.
+        let mut effects = effects.masked(|_| true);
         effects.sort_outputs();
         Ok(effects)
     }
@@ -185,10 +212,12 @@ impl Task {
         at: usize,
         slices: Vec<(usize, Batch)>,
         times: &StepTimes,
+        positions: Option<&Positions>,
         effects: &mut Effects,
     ) -> Result<bool> {
         let marks = self.tree.mark(&mut self.keyed);
         let mut step = Step::new(times, &mut self.keyed, &self.partition);
+        step.positions = positions;
         let mut pass = Pass::new(&mut step, true, false);
         let nothing = OutputLengths::of(&pass);
         for (node, batch) in slices {

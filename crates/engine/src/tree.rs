@@ -74,10 +74,11 @@ impl<'s, 'a> Pass<'s, 'a> {
     }
 }
 
-/// Savepoints of all stores of a task.
+/// Savepoints of all stores of a task, and what its operators had counted.
 pub(crate) struct Marks {
     keyed: Mark,
     stores: Vec<Mark>,
+    counts: Vec<Counts>,
 }
 
 impl Tree {
@@ -118,6 +119,7 @@ impl Tree {
         Marks {
             keyed: keyed.mark(),
             stores: self.stores().map(StateStore::mark).collect(),
+            counts: self.branches.iter().map(|branch| branch.counts).collect(),
         }
     }
 
@@ -125,6 +127,9 @@ impl Tree {
         keyed.rollback(marks.keyed);
         for (store, &mark) in self.stores().zip(&marks.stores) {
             store.rollback(mark);
+        }
+        for (branch, &counts) in self.branches.iter_mut().zip(&marks.counts) {
+            branch.counts = counts;
         }
     }
 

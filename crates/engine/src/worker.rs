@@ -69,6 +69,8 @@ pub(crate) struct Common {
     pub(crate) plan: Arc<LogicalPlan>,
     /// What `explain()` calls each operator.
     pub(crate) names: Arc<[String]>,
+    /// Where the user wrote each.
+    pub(crate) lines: Arc<[Option<Arc<str>>]>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) sinks: SinkSet,
     pub(crate) screen: Arc<Mutex<Screen>>,
@@ -111,6 +113,7 @@ impl Worker {
             self.look_around();
         }
         self.commit()?;
+        self.warn_of_unseen(true);
         self.sources.iter_mut().for_each(SourceTask::close);
         Ok(())
     }
@@ -165,9 +168,7 @@ impl Worker {
             }
             return Ok(());
         }
-        self.common
-            .shared
-            .saw_records(now, fetched.records.len() as u64);
+        self.common.shared.saw_records(now);
         self.slot(&fetched.partition).quiet = None;
         if self.common.options.count.is_some() {
             for index in 0..fetched.records.len() {
@@ -218,6 +219,7 @@ impl Worker {
     ) -> Result<Option<Failure>> {
         let wall_ms = self.env.clock.wall_ms();
         let names = Arc::clone(&self.common.names);
+        let lines = Arc::clone(&self.common.lines);
         let slot = self.slot(partition);
         let prepared = match (fetched, tick) {
             (Some(fetched), _) => {
@@ -235,6 +237,9 @@ impl Worker {
         let mut effects = slot.task.step(prepared)?;
         for failure in &mut effects.failures {
             slot.task.place(failure, fetched, &names);
+            if let Some(line) = &lines[failure.operator] {
+                failure.error.line.get_or_insert_with(|| line.to_string());
+            }
         }
         let decisions = self.decide(&effects.failures)?;
         if let Some(first) = decisions
@@ -247,14 +252,14 @@ impl Worker {
         let now = self.env.clock.monotonic();
         let slot = self.slot(partition);
         slot.task.accept();
+        slot.task.sweep();
         if let Some(fetched) = fetched {
             slot.resume = fetched.resume;
             slot.is_ended = ends_input(&fetched.records).unwrap_or(slot.is_ended);
         }
-        self.epoch.open(
-            now,
-            fetched.map_or(0, |fetched| fetched.records.len() as u64),
-        );
+        let count = fetched.map_or(0, |fetched| fetched.records.len() as u64);
+        self.common.shared.processed(count);
+        self.epoch.open(now, count);
         self.leave(effects, &decisions, fetched, partition)?;
         Ok(None)
     }
@@ -358,7 +363,7 @@ impl Worker {
                 &mut **transactor,
             )?;
             if count > 0 {
-                self.common.shared.saw_records(now, 0);
+                self.common.shared.saw_records(now);
                 self.epoch.open(now, count as u64);
             }
         }
@@ -421,8 +426,19 @@ impl Worker {
             || (settings.commit_every > 0 && self.epoch.records >= settings.commit_every)
     }
 
+    /// Says which columns no record has had.
+    fn warn_of_unseen(&mut self, is_last: bool) {
+        for slot in self.tasks.values_mut() {
+            let topic = Arc::clone(&slot.task.partition.topic);
+            for warning in slot.task.input.unseen.warnings(&topic, is_last) {
+                self.common.host.log(&warning);
+            }
+        }
+    }
+
     /// Ends the run where it has reached its end.
     fn look_around(&mut self) {
+        self.warn_of_unseen(false);
         let now = self.env.clock.monotonic();
         let shared = &self.common.shared;
         let is_finished = self.epoch.opened.is_none()

@@ -1,7 +1,10 @@
 //! A plan for people: what each step does, which grade runs it, and why that
 //! was not a higher one.
 
-use crate::{AggregateFunction, BinaryOp, Closing, Emit, Expr, LogicalPlan, NodeId, Op, Target, UnaryOp, WindowLength, WindowSpec};
+use crate::{
+    AggregateFunction, BinaryOp, Closing, Emit, Expr, LogicalPlan, NodeId, Op, Target, UnaryOp,
+    WindowLength, WindowSpec,
+};
 use headwater_core::Value;
 
 /// One operation in a few words, as errors and `explain()` name it.
@@ -10,8 +13,10 @@ pub fn describe(op: &Op) -> String {
         Op::Input(input) => format!("read {}", input.topic.name),
         Op::Filter(expr) => format!("filter {}", text_of(expr)),
         Op::Assign(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(name, expr)| format!("{name} = {}", text_of(expr))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, expr)| format!("{name} = {}", text_of(expr)))
+                .collect();
             format!("assign {}", fields.join(", "))
         }
         Op::Project(names) => format!("keep {}", names.join(", ")),
@@ -25,8 +30,14 @@ pub fn describe(op: &Op) -> String {
         Op::SetTimestampBy(function) => format!("set_timestamp {}", function.name),
         Op::SetHeaders(function) => format!("set_headers {}", function.name),
         Op::Window(spec) => window_text(spec),
-        Op::ToTopic { target: Target::Topic(topic), .. } => format!("to_topic {}", topic.name),
-        Op::ToTopic { target: Target::Dynamic { function }, .. } => {
+        Op::ToTopic {
+            target: Target::Topic(topic),
+            ..
+        } => format!("to_topic {}", topic.name),
+        Op::ToTopic {
+            target: Target::Dynamic { function },
+            ..
+        } => {
             format!("to_topic by {}", function.name)
         }
         Op::Sink { name } => format!("sink {name}"),
@@ -38,7 +49,10 @@ pub fn describe(op: &Op) -> String {
 fn window_text(spec: &WindowSpec) -> String {
     let length = match spec.length {
         WindowLength::Tumbling { size_ms } => format!("tumbling window of {size_ms} ms"),
-        WindowLength::Hopping { size_ms, advance_ms } => {
+        WindowLength::Hopping {
+            size_ms,
+            advance_ms,
+        } => {
             format!("hopping window of {size_ms} ms every {advance_ms} ms")
         }
     };
@@ -47,7 +61,11 @@ fn window_text(spec: &WindowSpec) -> String {
         .iter()
         .map(|aggregate| {
             let input = aggregate.input.as_ref().map(text_of).unwrap_or_default();
-            format!("{} = {}({input})", aggregate.output, function_text(&aggregate.function))
+            format!(
+                "{} = {}({input})",
+                aggregate.output,
+                function_text(&aggregate.function)
+            )
         })
         .collect();
     let emit = match spec.emit {
@@ -58,7 +76,10 @@ fn window_text(spec: &WindowSpec) -> String {
         Closing::Key => "each key's own time",
         Closing::Partition => "the partition's time",
     };
-    format!("{length}, {emit}, closed by {closing}: {}", outputs.join(", "))
+    format!(
+        "{length}, {emit}, closed by {closing}: {}",
+        outputs.join(", ")
+    )
 }
 
 fn function_text(function: &AggregateFunction) -> String {
@@ -115,12 +136,23 @@ pub fn text_of(expr: &Expr) -> String {
             let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
             format!("has({})", paths.join(", "))
         }
-        Expr::Cast { input, to, .. } => format!("{}({})", format!("{to:?}").to_lowercase(), text_of(input)),
+        Expr::Cast { input, to, .. } => {
+            format!("{}({})", format!("{to:?}").to_lowercase(), text_of(input))
+        }
         Expr::Coalesce { input, fallback } => {
             format!("fillna({}, {})", text_of(input), text_of(fallback))
         }
-        Expr::Choose { condition, then, otherwise } => {
-            format!("{} where {} else {}", text_of(then), text_of(condition), text_of(otherwise))
+        Expr::Choose {
+            condition,
+            then,
+            otherwise,
+        } => {
+            format!(
+                "{} where {} else {}",
+                text_of(then),
+                text_of(condition),
+                text_of(otherwise)
+            )
         }
         Expr::Scalar { function, input } => {
             let text = format!("{function:?}");
@@ -165,8 +197,16 @@ pub fn explain(plan: &LogicalPlan) -> String {
 fn explain_node(plan: &LogicalPlan, id: NodeId, depth: usize, out: &mut String) {
     let node = plan.node(id);
     let indent = "  ".repeat(depth);
-    let line = node.line.as_ref().map(|line| format!("  ({line})")).unwrap_or_default();
-    out.push_str(&format!("{indent}{}{line}\n{indent}    {}\n", describe(&node.op), grade(plan, id)));
+    let line = node
+        .line
+        .as_ref()
+        .map(|line| format!("  ({line})"))
+        .unwrap_or_default();
+    out.push_str(&format!(
+        "{indent}{}{line}\n{indent}    {}\n",
+        describe(&node.op),
+        grade(plan, id)
+    ));
     for &child in &node.children {
         explain_node(plan, child, depth + 1, out);
     }
@@ -174,15 +214,24 @@ fn explain_node(plan: &LogicalPlan, id: NodeId, depth: usize, out: &mut String) 
 
 fn grade(plan: &LogicalPlan, id: NodeId) -> String {
     let functions = plan.functions_of(id);
-    let state = if plan.is_stateful(id) { ", keeps state" } else { "" };
+    let state = if plan.is_stateful(id) {
+        ", keeps state"
+    } else {
+        ""
+    };
     match &plan.node(id).op {
         Op::ApplyBatch { function, .. } => {
-            format!("batch function{state}: `{}` is called once a batch", function.name)
+            format!(
+                "batch function{state}: `{}` is called once a batch",
+                function.name
+            )
         }
         _ if functions.is_empty() => format!("Rust{state}: no Python"),
         _ => {
-            let names: Vec<String> =
-                functions.iter().map(|function| format!("`{}`", function.name)).collect();
+            let names: Vec<String> = functions
+                .iter()
+                .map(|function| format!("`{}`", function.name))
+                .collect();
             format!(
                 "record function{state}: calls {} for each record; a column expression or \
                  apply_batch would not",

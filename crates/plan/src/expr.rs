@@ -255,13 +255,20 @@ impl Expr {
     /// An operation on two columns.
     #[must_use]
     pub fn binary(self, op: BinaryOp, right: Expr) -> Expr {
-        Expr::Binary { op, left: Box::new(self), right: Box::new(right) }
+        Expr::Binary {
+            op,
+            left: Box::new(self),
+            right: Box::new(right),
+        }
     }
 
     /// An operation on one column.
     #[must_use]
     pub fn unary(self, op: UnaryOp) -> Expr {
-        Expr::Unary { op, input: Box::new(self) }
+        Expr::Unary {
+            op,
+            input: Box::new(self),
+        }
     }
 
     /// A field of an object or an element of an array: `col("tyre").at("fl")`.
@@ -366,7 +373,11 @@ impl Expr {
                 input.walk(visit);
                 fallback.walk(visit);
             }
-            Expr::Choose { condition, then, otherwise } => {
+            Expr::Choose {
+                condition,
+                then,
+                otherwise,
+            } => {
                 condition.walk(visit);
                 then.walk(visit);
                 otherwise.walk(visit);

@@ -22,24 +22,39 @@ struct Link {
 impl DataFrame {
     /// The rows of a topic.
     pub fn input(input: Input) -> DataFrame {
-        DataFrame(Arc::new(Link { op: Op::Input(input), parent: None, line: None }))
+        DataFrame(Arc::new(Link {
+            op: Op::Input(input),
+            parent: None,
+            line: None,
+        }))
     }
 
     /// The rows of a topic of JSON values.
     pub fn topic(name: &str) -> DataFrame {
-        DataFrame::input(Input { topic: TopicRef::json(name), timestamp: Default::default() })
+        DataFrame::input(Input {
+            topic: TopicRef::json(name),
+            timestamp: Default::default(),
+        })
     }
 
     /// This frame with one more step.
     #[must_use]
     pub fn then(&self, op: Op) -> DataFrame {
-        DataFrame(Arc::new(Link { op, parent: Some(self.clone()), line: None }))
+        DataFrame(Arc::new(Link {
+            op,
+            parent: Some(self.clone()),
+            line: None,
+        }))
     }
 
     /// This frame with one more step, which the user wrote at `line`.
     #[must_use]
     pub fn then_at(&self, op: Op, line: Option<Arc<str>>) -> DataFrame {
-        DataFrame(Arc::new(Link { op, parent: Some(self.clone()), line }))
+        DataFrame(Arc::new(Link {
+            op,
+            parent: Some(self.clone()),
+            line,
+        }))
     }
 
     /// Keeps the rows where the predicate is true.
@@ -70,7 +85,11 @@ impl DataFrame {
     #[must_use]
     pub fn to_topic(&self, name: &str) -> DataFrame {
         let target = Target::Topic(TopicRef::json(name));
-        self.then(Op::ToTopic { target, key: None, key_expr: None })
+        self.then(Op::ToTopic {
+            target,
+            key: None,
+            key_expr: None,
+        })
     }
 
     /// Hands each row to the sink of that name.
@@ -82,7 +101,10 @@ impl DataFrame {
     /// Writes each row to the standard output.
     #[must_use]
     pub fn print(&self) -> DataFrame {
-        self.then(Op::Print(Print { is_pretty: false, has_metadata: false }))
+        self.then(Op::Print(Print {
+            is_pretty: false,
+            has_metadata: false,
+        }))
     }
 
     /// The newest step.
@@ -156,12 +178,19 @@ impl LogicalPlan {
         let parent = frame.parent().map(|parent| self.add(parent, known));
         let op = frame.op().clone();
         let same_window = parent.and_then(|parent| {
-            self.nodes[parent].children.iter().copied().find(|&child| {
-                matches!(op, Op::Window(_)) && self.nodes[child].op == op
-            })
+            self.nodes[parent]
+                .children
+                .iter()
+                .copied()
+                .find(|&child| matches!(op, Op::Window(_)) && self.nodes[child].op == op)
         });
         let id = same_window.unwrap_or_else(|| {
-            self.nodes.push(Node { op, parent, children: Vec::new(), line: frame.0.line.clone() });
+            self.nodes.push(Node {
+                op,
+                parent,
+                children: Vec::new(),
+                line: frame.0.line.clone(),
+            });
             let id = self.nodes.len() - 1;
             if let Some(parent) = parent {
                 self.nodes[parent].children.push(id);
@@ -187,10 +216,13 @@ impl LogicalPlan {
 
     /// The inputs with their nodes.
     pub fn inputs(&self) -> impl Iterator<Item = (NodeId, &Input)> {
-        self.nodes.iter().enumerate().filter_map(|(id, node)| match &node.op {
-            Op::Input(input) => Some((id, input)),
-            _ => None,
-        })
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(id, node)| match &node.op {
+                Op::Input(input) => Some((id, input)),
+                _ => None,
+            })
     }
 
     /// The input that a node's rows come from.
@@ -207,16 +239,29 @@ impl LogicalPlan {
     pub fn functions_of(&self, id: NodeId) -> Vec<&FunctionRef> {
         match &self.node(id).op {
             Op::Filter(expr) | Op::SetTimestamp(expr) => expr.functions(),
-            Op::Assign(fields) => fields.iter().flat_map(|(_, expr)| expr.functions()).collect(),
+            Op::Assign(fields) => fields
+                .iter()
+                .flat_map(|(_, expr)| expr.functions())
+                .collect(),
             Op::Apply(function)
             | Op::Update(function)
             | Op::FilterBy(function)
             | Op::SetTimestampBy(function)
             | Op::SetHeaders(function)
             | Op::ApplyBatch { function, .. } => vec![function],
-            Op::Input(Input { timestamp: crate::Origin::Function(function), .. }) => vec![function],
-            Op::Input(Input { timestamp: crate::Origin::Expr(expr), .. }) => expr.functions(),
-            Op::ToTopic { target, key, key_expr } => {
+            Op::Input(Input {
+                timestamp: crate::Origin::Function(function),
+                ..
+            }) => vec![function],
+            Op::Input(Input {
+                timestamp: crate::Origin::Expr(expr),
+                ..
+            }) => expr.functions(),
+            Op::ToTopic {
+                target,
+                key,
+                key_expr,
+            } => {
                 let dynamic = match target {
                     Target::Dynamic { function, .. } => Some(function),
                     Target::Topic(_) => None,
@@ -225,10 +270,15 @@ impl LogicalPlan {
                 dynamic.into_iter().chain(key).chain(by_expr).collect()
             }
             Op::Window(spec) => {
-                let callbacks =
-                    [&spec.on_late, &spec.before_update, &spec.after_update].into_iter().flatten();
+                let callbacks = [&spec.on_late, &spec.before_update, &spec.after_update]
+                    .into_iter()
+                    .flatten();
                 let aggregates = spec.aggregates.iter().flat_map(|aggregate| {
-                    let mut functions = aggregate.input.as_ref().map(Expr::functions).unwrap_or_default();
+                    let mut functions = aggregate
+                        .input
+                        .as_ref()
+                        .map(Expr::functions)
+                        .unwrap_or_default();
                     match &aggregate.function {
                         AggregateFunction::Reduce { initialise, reduce } => {
                             functions.extend([initialise, reduce]);
@@ -247,7 +297,10 @@ impl LogicalPlan {
     /// Whether a node keeps state.
     pub fn is_stateful(&self, id: NodeId) -> bool {
         matches!(self.node(id).op, Op::Window(_))
-            || self.functions_of(id).iter().any(|function| function.shape.is_stateful)
+            || self
+                .functions_of(id)
+                .iter()
+                .any(|function| function.shape.is_stateful)
     }
 
     /// The stores of the plan, by id.
@@ -264,13 +317,20 @@ impl LogicalPlan {
                 _ => continue,
             };
             match stores.iter().find(|known| known.id == store) {
-                None => stores.push(StoreUse { id: store, node: id, signature }),
+                None => stores.push(StoreUse {
+                    id: store,
+                    node: id,
+                    signature,
+                }),
                 Some(_) if !matches!(node.op, Op::Window(_)) => {}
                 Some(_) => {
                     return Err(Error::invalid(format!(
                         "two windows would keep their state in one store; give one of them a name, \
                          `name=\"...\"`, store=`{store}`{}",
-                        node.line.as_ref().map(|line| format!(" line=`{line}`")).unwrap_or_default()
+                        node.line
+                            .as_ref()
+                            .map(|line| format!(" line=`{line}`"))
+                            .unwrap_or_default()
                     )));
                 }
             }

@@ -101,7 +101,11 @@ pub struct TopicRef {
 impl TopicRef {
     /// A topic of JSON values and plain keys.
     pub fn json(name: impl Into<Arc<str>>) -> Self {
-        TopicRef { name: name.into(), value: TextFormat::Json, key: TextFormat::Bytes }
+        TopicRef {
+            name: name.into(),
+            value: TextFormat::Json,
+            key: TextFormat::Bytes,
+        }
     }
 }
 

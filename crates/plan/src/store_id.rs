@@ -22,7 +22,10 @@ impl StoreId {
     pub fn window(stream: &str, spec: &WindowSpec) -> StoreId {
         let kind = match spec.length {
             WindowLength::Tumbling { size_ms } => format!("tumbling_window_{size_ms}"),
-            WindowLength::Hopping { size_ms, advance_ms } => {
+            WindowLength::Hopping {
+                size_ms,
+                advance_ms,
+            } => {
                 format!("hopping_window_{size_ms}_{advance_ms}")
             }
         };

@@ -194,12 +194,18 @@ impl WindowSpec {
             )));
         }
         if self.aggregates.is_empty() {
-            return Err(Error::invalid("a window needs something to aggregate: `.agg(total=Sum(...))`"));
+            return Err(Error::invalid(
+                "a window needs something to aggregate: `.agg(total=Sum(...))`",
+            ));
         }
         let is_collecting = |aggregate: &Aggregate| {
             matches!(
                 aggregate.function,
-                AggregateFunction::Collect | AggregateFunction::User { is_collector: true, .. }
+                AggregateFunction::Collect
+                    | AggregateFunction::User {
+                        is_collector: true,
+                        ..
+                    }
             )
         };
         if self.emit == Emit::Current && self.aggregates.iter().any(is_collecting) {
@@ -210,7 +216,9 @@ impl WindowSpec {
         for (index, aggregate) in self.aggregates.iter().enumerate() {
             let output = &*aggregate.output;
             let is_taken = matches!(output, "start" | "end")
-                || self.aggregates[..index].iter().any(|other| *other.output == *output);
+                || self.aggregates[..index]
+                    .iter()
+                    .any(|other| *other.output == *output);
             if is_taken {
                 return Err(Error::invalid(format!(
                     "an output of a window needs a name of its own, other than `start` and `end`, \

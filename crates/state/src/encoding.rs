@@ -37,7 +37,8 @@ impl KeyWriter {
     /// Appends a number so that the order of bytes is that of numbers.
     #[must_use]
     pub fn int(mut self, value: i64) -> Self {
-        self.0.extend_from_slice(&(value as u64 ^ 1 << 63).to_be_bytes());
+        self.0
+            .extend_from_slice(&(value as u64 ^ 1 << 63).to_be_bytes());
         self
     }
 
@@ -230,7 +231,12 @@ mod tests {
 
     #[test]
     fn parts_come_back_as_written() {
-        let key = KeyWriter::new(7).bytes(Some(b"a|b")).bytes(None).bytes(Some(b"")).int(-5).finish();
+        let key = KeyWriter::new(7)
+            .bytes(Some(b"a|b"))
+            .bytes(None)
+            .bytes(Some(b""))
+            .int(-5)
+            .finish();
         let (mut reader, kind) = KeyReader::new(&key).expect("a key");
         assert_eq!(kind, 7);
         assert_eq!(reader.bytes().expect("bytes"), Some(b"a|b".as_slice()));
@@ -246,15 +252,24 @@ mod tests {
         assert_eq!(expires, Some(9));
         assert_eq!(reader.varint().expect("varint"), 300);
         assert_eq!(reader.int().expect("int"), i64::MIN);
-        assert_eq!(reader.float().expect("float").to_bits(), (-0.0_f64).to_bits());
+        assert_eq!(
+            reader.float().expect("float").to_bits(),
+            (-0.0_f64).to_bits()
+        );
         assert_eq!(reader.bytes().expect("bytes"), b"xyz");
         assert!(reader.is_at_end());
     }
 
     #[test]
     fn keys_never_collide() {
-        let one = KeyWriter::new(0).bytes(Some(b"a")).bytes(Some(b"b|c")).finish();
-        let two = KeyWriter::new(0).bytes(Some(b"a|b")).bytes(Some(b"c")).finish();
+        let one = KeyWriter::new(0)
+            .bytes(Some(b"a"))
+            .bytes(Some(b"b|c"))
+            .finish();
+        let two = KeyWriter::new(0)
+            .bytes(Some(b"a|b"))
+            .bytes(Some(b"c"))
+            .finish();
         assert_ne!(one, two);
         let small = KeyWriter::new(0).int(-1).finish();
         let large = KeyWriter::new(0).int(1).finish();

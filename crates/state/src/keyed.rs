@@ -29,20 +29,36 @@ pub struct KeyedStore {
     /// Entries changed since the last drain, in order of first change.
     changed: Vec<Arc<[u8]>>,
     changed_index: HashMap<Arc<[u8]>, (), FixedHash>,
+    /// What expires at or before this is gone, whatever its key's clock says.
+    horizon_ms: Option<TimestampMs>,
     /// Entries by expiry, for sweeping.
     expiries: BTreeMap<(TimestampMs, Arc<[u8]>), ()>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Entry {
-    Value { bytes: Arc<[u8]>, expires_ms: Option<TimestampMs> },
+    Value {
+        bytes: Arc<[u8]>,
+        expires_ms: Option<TimestampMs>,
+    },
     Clock(TimestampMs),
 }
 
 impl KeyedStore {
+    /// Says how far the watermark stood, less the most that a record may be ahead
+    /// of time, when the next record arrived. Sweeping goes no further, so it
+    /// never changes what a record reads.
+    pub fn set_horizon(&mut self, horizon_ms: TimestampMs) {
+        self.horizon_ms = Some(horizon_ms);
+    }
+
     /// The state of one key, seen by a record of that event time.
     pub fn of_key<'a>(&'a mut self, key: Option<&'a [u8]>, now_ms: TimestampMs) -> KeyedState<'a> {
-        KeyedState { store: self, key, now_ms }
+        KeyedState {
+            store: self,
+            key,
+            now_ms,
+        }
     }
 
     fn put(&mut self, key: Arc<[u8]>, entry: Option<Entry>) {
@@ -69,13 +85,14 @@ impl KeyedStore {
         }
     }
 
-    /// Removes what has expired by `watermark_ms` less the most that a record
-    /// may be ahead of time, at most `entries_max` entries.
-    pub fn sweep(&mut self, watermark_ms: TimestampMs, max_future_ms: i64, entries_max: usize) {
-        let bound = watermark_ms.saturating_sub(max_future_ms);
+    /// Removes what has expired by `horizon_ms`, the watermark less the most that
+    /// a record may be ahead of time; at most `entries_max` entries.
+    pub fn sweep(&mut self, horizon_ms: TimestampMs, entries_max: usize) {
         for _ in 0..entries_max {
-            let Some(((expires, key), ())) = self.expiries.first_key_value() else { return };
-            if *expires > bound {
+            let Some(((expires, key), ())) = self.expiries.first_key_value() else {
+                return;
+            };
+            if *expires > horizon_ms {
                 return;
             }
             let key = Arc::clone(key);
@@ -105,16 +122,29 @@ pub struct KeyedState<'a> {
 
 impl KeyedState<'_> {
     fn full_key(&self, name: &[u8]) -> Vec<u8> {
-        KeyWriter::new(KIND_VALUE).bytes(self.key).bytes(Some(name)).finish()
+        KeyWriter::new(KIND_VALUE)
+            .bytes(self.key)
+            .bytes(Some(name))
+            .finish()
     }
 
     /// The value stored under `name`, unless it has expired.
     pub fn get(&self, name: &[u8]) -> Option<Arc<[u8]>> {
         match self.store.entries.get(self.full_key(name).as_slice())? {
-            Entry::Value { bytes, expires_ms: None } => Some(Arc::clone(bytes)),
-            Entry::Value { bytes, expires_ms: Some(expires) } => {
+            Entry::Value {
+                bytes,
+                expires_ms: None,
+            } => Some(Arc::clone(bytes)),
+            Entry::Value {
+                bytes,
+                expires_ms: Some(expires),
+            } => {
                 let clock = self.store.clock(self.key).max(self.now_ms);
-                (clock < *expires).then(|| Arc::clone(bytes))
+                let is_swept = self
+                    .store
+                    .horizon_ms
+                    .is_some_and(|horizon| *expires <= horizon);
+                (clock < *expires && !is_swept).then(|| Arc::clone(bytes))
             }
             Entry::Clock(_) => None,
         }
@@ -127,7 +157,13 @@ impl KeyedState<'_> {
         if expires_ms.is_some() {
             self.advance_clock();
         }
-        self.store.put(key, Some(Entry::Value { bytes: bytes.into(), expires_ms }));
+        self.store.put(
+            key,
+            Some(Entry::Value {
+                bytes: bytes.into(),
+                expires_ms,
+            }),
+        );
     }
 
     /// Removes a value; `false` if there was none.
@@ -144,7 +180,8 @@ impl KeyedState<'_> {
     /// that hold a value with a time to live need it.
     pub fn advance_clock(&mut self) {
         if self.now_ms > self.store.clock(self.key) {
-            self.store.put(clock_key(self.key).into(), Some(Entry::Clock(self.now_ms)));
+            self.store
+                .put(clock_key(self.key).into(), Some(Entry::Clock(self.now_ms)));
         }
     }
 
@@ -202,7 +239,10 @@ impl StateStore for KeyedStore {
                 let (mut reader, expires_ms) = ValueReader::new(value)?;
                 Some(match kind {
                     KIND_CLOCK => Entry::Clock(reader.int()?),
-                    _ => Entry::Value { bytes: reader.bytes()?.into(), expires_ms },
+                    _ => Entry::Value {
+                        bytes: reader.bytes()?.into(),
+                        expires_ms,
+                    },
                 })
             }
         };
@@ -242,11 +282,19 @@ mod tests {
         let log = changes(&mut store);
         let mut restored = KeyedStore::default();
         for index in 0..log.len() {
-            restored.restore(log.key(index).expect("a key"), log.value(index)).expect("restores");
+            restored
+                .restore(log.key(index).expect("a key"), log.value(index))
+                .expect("restores");
         }
-        assert_eq!(restored.of_key(Some(b"a"), 13).get(b"x").as_deref(), Some(b"1".as_slice()));
+        assert_eq!(
+            restored.of_key(Some(b"a"), 13).get(b"x").as_deref(),
+            Some(b"1".as_slice())
+        );
         assert_eq!(restored.of_key(Some(b"a"), 13).get(b"y"), None);
-        assert_eq!(restored.of_key(None, 14).get(b"x").as_deref(), Some(b"2".as_slice()));
+        assert_eq!(
+            restored.of_key(None, 14).get(b"x").as_deref(),
+            Some(b"2".as_slice())
+        );
         assert_eq!(restored.of_key(None, 15).get(b"x"), None);
         assert_eq!(restored.entries, store.entries);
         assert!(changes(&mut restored).is_empty());
@@ -262,10 +310,16 @@ mod tests {
         store.of_key(Some(b"k"), 0).set(b"n", b"2", None);
         store.of_key(Some(b"k"), 0).set(b"m", b"2", Some(1));
         store.rollback(inner);
-        assert_eq!(store.of_key(Some(b"k"), 0).get(b"n").as_deref(), Some(b"1".as_slice()));
+        assert_eq!(
+            store.of_key(Some(b"k"), 0).get(b"n").as_deref(),
+            Some(b"1".as_slice())
+        );
         assert_eq!(store.of_key(Some(b"k"), 0).get(b"m"), None);
         store.rollback(outer);
-        assert_eq!(store.of_key(Some(b"k"), 0).get(b"n").as_deref(), Some(b"0".as_slice()));
+        assert_eq!(
+            store.of_key(Some(b"k"), 0).get(b"n").as_deref(),
+            Some(b"0".as_slice())
+        );
         assert!(store.expiries.is_empty());
     }
 
@@ -273,13 +327,24 @@ mod tests {
     fn a_time_to_live_follows_the_keys_own_clock() {
         let mut store = KeyedStore::default();
         store.of_key(Some(b"slow"), 100).set(b"x", b"1", Some(50));
-        store.of_key(Some(b"fast"), 10_000).set(b"x", b"1", Some(50));
+        store
+            .of_key(Some(b"fast"), 10_000)
+            .set(b"x", b"1", Some(50));
         assert!(store.of_key(Some(b"slow"), 149).get(b"x").is_some());
         assert!(store.of_key(Some(b"slow"), 150).get(b"x").is_none());
-        store.sweep(10_000, 9_000, 10);
-        assert_eq!(store.of_key(Some(b"fast"), 10_010).get(b"x").as_deref(), Some(b"1".as_slice()));
-        assert!(!store.entries.contains_key(
-            KeyWriter::new(KIND_VALUE).bytes(Some(b"slow")).bytes(Some(b"x")).finish().as_slice()
-        ));
+        store.sweep(1_000, 10);
+        assert_eq!(
+            store.of_key(Some(b"fast"), 10_010).get(b"x").as_deref(),
+            Some(b"1".as_slice())
+        );
+        assert!(
+            !store.entries.contains_key(
+                KeyWriter::new(KIND_VALUE)
+                    .bytes(Some(b"slow"))
+                    .bytes(Some(b"x"))
+                    .finish()
+                    .as_slice()
+            )
+        );
     }
 }

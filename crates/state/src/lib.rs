@@ -14,7 +14,7 @@
 mod encoding;
 mod keyed;
 
-pub use encoding::{KeyReader, KeyWriter, ValueReader, ValueWriter, FORMAT_VERSION};
+pub use encoding::{FORMAT_VERSION, KeyReader, KeyWriter, ValueReader, ValueWriter};
 pub use keyed::{KeyedState, KeyedStore};
 
 use headwater_core::{RecordsBuilder, Result};
