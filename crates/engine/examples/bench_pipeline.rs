@@ -2,11 +2,12 @@
 //! the loop that a skilled person would write by hand over the same log.
 //!
 //! ```text
-//! bench_pipeline generate --dir DIR [--records 3000000] [--keys 100000]
-//! bench_pipeline filter|sum|loop-filter|loop-sum --dir DIR
+//! bench_pipeline generate --dir DIR [--records 3000000] [--keys 100000] [--lines 1000000]
+//! bench_pipeline filter|sum|loop-filter|loop-sum --dir DIR [--interval-ms 50]
 //! ```
 //!
-//! Each prints one line of JSON: records, seconds, and what came out. A run of
+//! The first `lines` rows also go to the file `rows.tsv`, for programs that read
+//! no log. Each command prints one line of JSON. A run of
 //! the engine ends when nothing has come for [`QUIET`], which is not counted.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -33,8 +34,8 @@ const EPOCH_MAX: Duration = Duration::from_millis(50);
 const EPOCH_BYTES: usize = 32 << 20;
 /// 10 % of the rows have more.
 const RPM_ABOVE: i64 = 12_500;
-/// Ten rows of each of 100,000 keys.
-const WINDOW_MS: i64 = 1_000_000;
+/// Five rows of each of 100,000 keys.
+const WINDOW_MS: i64 = 500_000;
 const FIRST_MS: i64 = 1_729_850_000_000;
 const GENERATED_BATCH: usize = 2_000;
 
@@ -43,21 +44,29 @@ type AnyError = Box<dyn std::error::Error>;
 fn main() -> std::result::Result<(), AnyError> {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().ok_or("a command is missing")?;
-    let (mut directory, mut records, mut keys) = (PathBuf::from("."), 3_000_000, 100_000);
+    let mut directory = PathBuf::from(".");
+    let mut size = Size {
+        records: 3_000_000,
+        keys: 100_000,
+        lines: 0,
+    };
+    let mut interval = None;
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or("every option takes a value")?;
         match name.as_str() {
             "--dir" => directory = value.into(),
-            "--records" => records = value.parse()?,
-            "--keys" => keys = value.parse()?,
+            "--records" => size.records = value.parse()?,
+            "--keys" => size.keys = value.parse()?,
+            "--lines" => size.lines = value.parse()?,
+            "--interval-ms" => interval = Some(Duration::from_millis(value.parse()?)),
             _ => return Err(format!("there is no option {name}").into()),
         }
     }
     let log = EmbeddedLog::open(&directory, Options::default())?;
     match command.as_str() {
-        "generate" => generate(&*log, records, keys)?,
-        "filter" => run_engine(log, &filter_frame())?,
-        "sum" => run_engine(log, &sum_frame())?,
+        "generate" => generate(&*log, &size, &directory.join("rows.tsv"))?,
+        "filter" => run_engine(log, &filter_frame(), interval)?,
+        "sum" => run_engine(log, &sum_frame(), interval)?,
         "loop-filter" => run_by_hand(&*log, &mut HandFilter::new())?,
         "loop-sum" => run_by_hand(&*log, &mut HandSum::default())?,
         _ => return Err(format!("there is no command {command}").into()),
@@ -65,31 +74,49 @@ fn main() -> std::result::Result<(), AnyError> {
     Ok(())
 }
 
-/// Rows of 260 bytes with 15 fields, one of them an object: a car's telemetry,
-/// one row a millisecond.
-fn generate(log: &dyn Log, records: u64, keys: u64) -> Result<()> {
+/// How much is generated.
+struct Size {
+    records: u64,
+    keys: u64,
+    lines: u64,
+}
+
+/// Rows of 260 bytes with 15 fields, one of them an object: cars' telemetry, one
+/// row a millisecond.
+fn generate(
+    log: &dyn Log,
+    size: &Size,
+    lines: &std::path::Path,
+) -> std::result::Result<(), AnyError> {
     log.create_topic(TOPIC, &TopicConfig::default())?;
     let mut producer = log.producer()?;
+    let mut lines = std::io::BufWriter::new(std::fs::File::create(lines)?);
     let partition = TopicPartition::new(TOPIC, 0);
     let mut state = 42;
-    let (mut builder, mut bytes) = (RecordsBuilder::default(), 0);
-    for number in 0..records {
-        let driver = random(&mut state, keys);
+    let (mut builder, mut row, mut bytes) = (RecordsBuilder::default(), Vec::new(), 0);
+    for number in 0..size.records {
+        let driver = random(&mut state, size.keys);
         let timestamp = FIRST_MS + number as i64;
         let key = format!("driver-{driver}");
-        builder.push_with(Some(key.as_bytes()), timestamp, None, |out| {
-            let start = out.len();
-            write_row(out, &mut state, timestamp, driver).expect("a Vec takes what is written");
-            bytes += (out.len() - start) as u64;
-        });
-        if builder.len() == GENERATED_BATCH || number + 1 == records {
+        row.clear();
+        write_row(&mut row, &mut state, timestamp, driver)?;
+        bytes += row.len() as u64;
+        if number < size.lines {
+            write!(lines, "{key}\t{timestamp}\t")?;
+            lines.write_all(&row)?;
+            lines.write_all(b"\n")?;
+        }
+        builder.push(Some(key.as_bytes()), Some(&row), timestamp, None);
+        if builder.len() == GENERATED_BATCH || number + 1 == size.records {
             producer.append(&partition, std::mem::take(&mut builder).finish())?;
         }
     }
     producer.flush()?;
+    lines.flush()?;
+    let records = size.records;
     println!(
         "{{\"records\":{records},\"value_bytes\":{}}}",
-        bytes / records
+        bytes / records.max(1)
     );
     Ok(())
 }
@@ -105,8 +132,8 @@ fn write_row(
         out,
         "{{\"ts\":{timestamp},\"driver\":\"driver-{driver}\",\"lap\":{},\"speed\":{}.{},\"rpm\":{},\"gear\":{},\
          \"throttle\":0.{},\"brake\":{},\"lat\":48.{:05},\"lon\":11.{:05},\"drs\":{},\
-         \"status\":\"on_track\",\"tyre\":{{\"fl\":{}.{},\"fr\":{}.{},\"rl\":{}.{}}},\
-         \"session\":\"2024-monza-race\",\"note\":null}}",
+         \"status\":\"on_the_track\",\"tyre\":{{\"fl\":{}.{},\"fr\":{}.{},\"rl\":{}.{}}},\
+         \"session\":\"2024-monza-race-1\",\"note\":null}}",
         1 + below(70),
         50 + below(280),
         below(10),

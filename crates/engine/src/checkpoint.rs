@@ -31,14 +31,19 @@
 //! 4 (all is).
 
 use crate::metadata::TaskMetadata;
-use crate::worker::{TaskSlot, Worker};
+use crate::worker::{EPOCH_MAX, TaskSlot, Worker};
 use headwater_core::{Error, RecordsBuilder, Result, TopicPartition};
 use headwater_log::{CommitOutcome, Committed, Transactor};
 use headwater_state::StateStore;
 use std::time::Duration;
 
+/// The longest an epoch lasts while the worker is behind: whoever waits for its
+/// results waits for the backlog anyway, and fewer commits and fewer changes of
+/// the same keys get through it sooner.
+const EPOCH_BEHIND_MAX: Duration = Duration::from_secs(1);
+
 /// The epoch that is open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Epoch {
     /// Its number; the committed ones are smaller.
     pub(crate) number: u64,
@@ -48,9 +53,25 @@ pub(crate) struct Epoch {
     pub(crate) records: u64,
     /// Whether it ends now, whatever its age.
     pub(crate) is_due: bool,
+    /// How long it may last.
+    pub(crate) length_max: Duration,
     /// How long the last commit took, and when it ended.
     pub(crate) last_commit: Duration,
     pub(crate) last_commit_at: Duration,
+}
+
+impl Default for Epoch {
+    fn default() -> Self {
+        Epoch {
+            number: 0,
+            opened: None,
+            records: 0,
+            is_due: false,
+            length_max: EPOCH_MAX,
+            last_commit: Duration::ZERO,
+            last_commit_at: Duration::ZERO,
+        }
+    }
 }
 
 impl Epoch {
@@ -97,8 +118,13 @@ impl Worker {
             }
         }
         let now = self.env.clock.monotonic();
+        let is_behind = self.tasks.values().any(|slot| !slot.is_at_end);
         self.epoch = Epoch {
             number: self.epoch.number + 1,
+            length_max: match is_behind {
+                true => (self.epoch.length_max * 2).min(EPOCH_BEHIND_MAX),
+                false => EPOCH_MAX,
+            },
             last_commit: now.saturating_sub(started),
             last_commit_at: now,
             ..Epoch::default()
@@ -106,10 +132,20 @@ impl Worker {
         Ok(())
     }
 
+    /// Commits where everything begins, before the first record: a sink that is
+    /// cut back to its committed length must have one from the start.
+    ///
+    /// # Errors
+    /// As [`Worker::commit`].
+    pub(crate) fn commit_first(&mut self) -> Result<()> {
+        self.epoch.open(self.env.clock.monotonic(), 0);
+        self.commit()
+    }
+
     /// Positions of all tasks, changed or not, so that a stale owner is always
     /// caught; of all sources; and the stores that the plan has.
     fn positions(&mut self) -> Result<Vec<(TopicPartition, Committed)>> {
-        let mut positions = std::mem::take(&mut self.store_signatures);
+        let mut positions = std::mem::take(&mut self.first_positions);
         for (partition, slot) in &self.tasks {
             let metadata = TaskMetadata {
                 epoch: self.epoch.number,

@@ -44,12 +44,7 @@ pub(crate) fn delivery(
 /// committed position of a sink is that of whole epochs.
 #[derive(Clone, Default)]
 pub(crate) struct SinkSet {
-    sinks: Arc<Mutex<BTreeMap<String, OpenSink>>>,
-}
-
-struct OpenSink {
-    sink: Box<dyn Sink>,
-    committed: Option<Vec<u8>>,
+    sinks: Arc<Mutex<BTreeMap<String, Box<dyn Sink>>>>,
 }
 
 /// The pseudo partition under which a sink's position is committed.
@@ -59,43 +54,46 @@ pub(crate) fn sink_partition(name: &str) -> TopicPartition {
 
 impl SinkSet {
     pub(crate) fn insert(&self, name: &str, sink: Box<dyn Sink>) {
-        self.lock().insert(
-            name.to_owned(),
-            OpenSink {
-                sink,
-                committed: None,
-            },
-        );
+        self.lock().insert(name.to_owned(), sink);
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.lock().contains_key(name)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, OpenSink>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Box<dyn Sink>>> {
         self.sinks
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Opens every sink where its last commit ended.
+    /// Opens every sink where its last commit ended. A sink without a committed
+    /// position gets one before its first row, so that what a crash leaves in it
+    /// can be cut off; those positions are returned, to be committed now.
     pub(crate) fn open(
         &self,
         env: &Env,
         committed: &BTreeMap<TopicPartition, Committed>,
-    ) -> Result<()> {
+    ) -> Result<Vec<(TopicPartition, Committed)>> {
+        let mut first = Vec::new();
         for (name, open) in self.lock().iter_mut() {
+            let partition = sink_partition(name);
             let position = committed
-                .get(&sink_partition(name))
+                .get(&partition)
                 .map(|known| known.metadata.clone());
-            open.sink.open(env, position.as_deref())?;
-            open.committed = position;
+            open.open(env, position.as_deref())?;
+            if position.is_none()
+                && let Some(metadata) = open.flush()?
+            {
+                let position = Position::from_offset(0);
+                first.push((partition, Committed { position, metadata }));
+            }
         }
-        Ok(())
+        Ok(first)
     }
 
     pub(crate) fn close(&self) {
-        self.lock().values_mut().for_each(|open| open.sink.close());
+        self.lock().values_mut().for_each(|sink| sink.close());
     }
 
     /// Writes an epoch's rows, lets `commit` commit the sinks' positions with
@@ -113,33 +111,18 @@ impl SinkSet {
             let open = sinks.get_mut(name).ok_or_else(|| {
                 Error::internal(format!("rows for a sink that is not there, sink=`{name}`"))
             })?;
-            open.sink.write(delivery)?;
+            open.write(delivery)?;
         }
         let mut positions = Vec::new();
-        let mut flushed = Vec::new();
         for (name, open) in sinks.iter_mut() {
-            if !rows.iter().any(|(other, _)| other == name) {
-                continue;
-            }
-            if let Some(metadata) = open.sink.flush()? {
+            if rows.iter().any(|(other, _)| other == name)
+                && let Some(metadata) = open.flush()?
+            {
                 let position = Position::from_offset(0);
-                positions.push((
-                    sink_partition(name),
-                    Committed {
-                        position,
-                        metadata: metadata.clone(),
-                    },
-                ));
-                flushed.push((name.clone(), metadata));
+                positions.push((sink_partition(name), Committed { position, metadata }));
             }
         }
-        let result = commit(positions)?;
-        for (name, metadata) in flushed {
-            if let Some(open) = sinks.get_mut(&name) {
-                open.committed = Some(metadata);
-            }
-        }
-        Ok(result)
+        commit(positions)
     }
 }
 

@@ -41,7 +41,9 @@
 //! Only [`checkpoint`] commits positions. A task owns its state and shares none.
 
 mod application;
+mod begin;
 mod checkpoint;
+mod crew;
 mod dead_letter;
 mod delivery;
 mod input;

@@ -11,23 +11,17 @@
 //! Where the log is unavailable, or the outcome of a commit unknown, everything
 //! in memory is dropped and the run starts again from 2.
 
-use crate::application::{Application, Shared};
-use crate::checkpoint::Epoch;
+use crate::application::Application;
+use crate::begin::make_tasks;
+use crate::crew::{Crew, run_workers};
 use crate::dead_letter::dead_letter_topic;
-use crate::delivery::Screen;
-use crate::lowering::Lowered;
-use crate::metadata::TaskMetadata;
-use crate::restore::restore;
-use crate::settings::{ErrorPolicy, OffsetReset, Report, RunOptions, Start};
+use crate::settings::{ErrorPolicy, Report, RunOptions, Start};
 use crate::source_task::source_partition;
-use crate::task::Task;
-use crate::worker::{Common, TaskSlot, Worker};
-use headwater_core::{Class, Error, Position, Result, TimestampMs, TopicPartition};
-use headwater_log::{Committed, Member, TopicConfig};
-use headwater_plan::{LogicalPlan, NodeId, Op, StoreId, StoreUse, Target, describe};
-use headwater_state::KeyedStore;
+use headwater_core::{Class, Error, Position, Result, TopicPartition};
+use headwater_log::{Committed, TopicConfig};
+use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Waits between attempts while the log is unavailable.
@@ -40,7 +34,7 @@ const BACK_OFF: [Duration; 6] = [
     Duration::from_secs(10),
 ];
 
-type CommittedMap = BTreeMap<TopicPartition, Committed>;
+pub(crate) type CommittedMap = BTreeMap<TopicPartition, Committed>;
 
 pub(crate) fn run(
     application: &mut Application,
@@ -107,22 +101,23 @@ fn attempt(
         &committed,
         options,
     )?;
+    let mut first_positions = signatures(&stores);
     if options.commit {
-        application.sinks.open(&application.env, &committed)?;
+        first_positions.extend(application.sinks.open(&application.env, &committed)?);
         for source in &mut application.sources {
             let count = partitions.get(&*source.topic.name).copied().unwrap_or(1);
             let known = committed.get(&source_partition(&source.name));
             source.open(&application.env, count, known)?;
         }
     }
-    let result = run_workers(
-        application,
-        &plan,
-        member.as_deref(),
+    let crew = Crew {
+        plan: &plan,
+        member: member.as_deref(),
         slots,
-        &stores,
+        first_positions,
         options,
-    );
+    };
+    let result = run_workers(application, crew);
     application.sinks.close();
     result
 }
@@ -239,352 +234,14 @@ fn store_partition(id: &StoreId) -> TopicPartition {
     TopicPartition::new(format!("store:{id}"), 0)
 }
 
-/// Makes and restores one task for each partition of each input.
-fn make_tasks(
-    application: &Application,
-    plan: &LogicalPlan,
-    stores: &[StoreUse],
-    partitions: &BTreeMap<String, u32>,
-    committed: &CommittedMap,
-    options: &RunOptions,
-) -> Result<BTreeMap<TopicPartition, TaskSlot>> {
-    let declared: Vec<_> = application
-        .topics
+/// What is committed of each store, so that the next run can compare.
+fn signatures(stores: &[StoreUse]) -> Vec<(TopicPartition, Committed)> {
+    let committed = |store: &StoreUse| Committed {
+        position: Position::from_offset(0),
+        metadata: store.signature.join(" ").into_bytes(),
+    };
+    stores
         .iter()
-        .map(|(topic, _)| topic.clone())
-        .filter(|topic| partitions.contains_key(&*topic.name))
-        .collect();
-    let mut slots = BTreeMap::new();
-    for (id, input) in plan.inputs() {
-        let name = &input.topic.name;
-        let lowered = Lowered::new(
-            plan,
-            id,
-            &application.functions,
-            &application.settings,
-            partitions,
-            &declared,
-        );
-        let info = application.log.topic(name)?.ok_or_else(|| {
-            Error::invalid(format!(
-                "a topic was deleted while the run began, topic=`{name}`"
-            ))
-        })?;
-        let own = stores
-            .iter()
-            .filter(|store| plan.input_of(store.node).topic.name == *name);
-        let own: Vec<&StoreUse> = own.collect();
-        let (mut waiting, mut starts) = (0, Vec::new());
-        for partition in 0..info.config.partitions {
-            let partition = TopicPartition::new(Arc::clone(name), partition);
-            let begin = begin_at(application, &partition, info.id, committed, options)?;
-            waiting += application.log.waiting(&partition, begin.resume)?;
-            starts.push((begin.resume, begin.why));
-            let mut slot = TaskSlot {
-                task: Task {
-                    partition: partition.clone(),
-                    input: lowered.input()?,
-                    tree: lowered.tree()?,
-                    keyed: KeyedStore::default(),
-                    watermark: begin.watermark,
-                    before_step: None,
-                },
-                resume: begin.resume,
-                topic_id: info.id,
-                is_ended: begin.is_ended,
-                is_at_end: false,
-                quiet: None,
-                keyed_changelog: None,
-                changelogs: BTreeMap::new(),
-            };
-            if options.commit {
-                let is_new = !committed.contains_key(&partition);
-                restore_slot(application, plan, &own, &partition, is_new, &mut slot)?;
-            }
-            slots.insert(partition, slot);
-        }
-        say_where(application, name, &starts, waiting);
-    }
-    Ok(slots)
-}
-
-/// Where a task begins, and why there.
-struct Begin {
-    resume: Position,
-    watermark: TimestampMs,
-    is_ended: bool,
-    why: &'static str,
-}
-
-fn begin_at(
-    application: &Application,
-    partition: &TopicPartition,
-    topic_id: u64,
-    committed: &CommittedMap,
-    options: &RunOptions,
-) -> Result<Begin> {
-    let bounds = application.log.bounds(partition)?;
-    let fresh = |resume, why| Begin {
-        resume,
-        watermark: TimestampMs::MIN,
-        is_ended: false,
-        why,
-    };
-    if options.start == Start::Earliest {
-        return Ok(fresh(bounds.start, "the beginning, as asked"));
-    }
-    if let Some(known) = committed.get(partition) {
-        let metadata = TaskMetadata::decode(&known.metadata)?;
-        if metadata.topic_id != topic_id {
-            return Err(Error::invalid(format!(
-                "a topic was deleted and made again since the last run; its positions and state are \
-                 those of the old one: reset the application with `headwater reset {}` or \
-                 app.clear_state(), topic=`{}`",
-                application.settings.name, partition.topic
-            )));
-        }
-        return Ok(Begin {
-            resume: known.position,
-            watermark: metadata.watermark_ms,
-            is_ended: metadata.is_ended,
-            why: "where the last run ended",
-        });
-    }
-    match application.settings.auto_offset_reset {
-        OffsetReset::Earliest => Ok(fresh(
-            bounds.start,
-            "the beginning, as this is the first run",
-        )),
-        OffsetReset::Latest => Ok(fresh(
-            bounds.end,
-            "the end, by auto_offset_reset=\"latest\"",
-        )),
-        OffsetReset::Error => Err(Error::invalid(format!(
-            "nothing is committed for a partition and auto_offset_reset is \"error\", \
-             partition=`{partition}`"
-        ))),
-    }
-}
-
-/// Finds the changelogs of a task's stores, and applies them.
-fn restore_slot(
-    application: &Application,
-    plan: &LogicalPlan,
-    stores: &[&StoreUse],
-    partition: &TopicPartition,
-    is_new: bool,
-    slot: &mut TaskSlot,
-) -> Result<()> {
-    let log = &*application.log;
-    for store in stores {
-        let topic = store.id.changelog_topic(&application.settings.name);
-        let partitions = log
-            .topic(&partition.topic)?
-            .map_or(1, |info| info.config.partitions);
-        let config = TopicConfig {
-            partitions,
-            retention_ms: None,
-            retention_bytes: None,
-            compacted: true,
-        };
-        log.create_topic(&topic, &config)?;
-        let changelog = TopicPartition::new(topic, partition.partition);
-        let is_keyed = !matches!(plan.node(store.node).op, Op::Window(_));
-        let bounds = log.bounds(&changelog)?;
-        if is_new && bounds.start < bounds.end {
-            return Err(Error::invalid(format!(
-                "a changelog holds state but nothing is committed: reset the application with \
-                 `headwater reset {}` or app.clear_state(), changelog=`{changelog}`",
-                application.settings.name
-            )));
-        }
-        if is_keyed {
-            restore(log, &changelog, &mut slot.task.keyed)?;
-            slot.keyed_changelog = Some(changelog);
-            continue;
-        }
-        let found = slot
-            .task
-            .tree
-            .stores_by_node()
-            .find(|(node, _)| *node == store.node);
-        if let Some((_, state)) = found {
-            restore(log, &changelog, state)?;
-        }
-        slot.changelogs.insert(store.node, changelog);
-    }
-    Ok(())
-}
-
-/// One line for each input: what is read, from where, and why.
-fn say_where(
-    application: &Application,
-    topic: &str,
-    starts: &[(Position, &'static str)],
-    waiting: u64,
-) {
-    let Some((first, why)) = starts.first() else {
-        return;
-    };
-    let from = match starts {
-        [_] => format!("offset {first}"),
-        _ => {
-            let offsets: Vec<String> = starts.iter().map(|(at, _)| at.to_string()).collect();
-            format!("offsets {}", offsets.join(", "))
-        }
-    };
-    application.host.log(&format!(
-        "reading `{topic}` on the {} as `{}` from {from} ({why}), {waiting} records waiting; to read it \
-         from the beginning: run(start=\"earliest\", commit=False)",
-        application.log.describe(),
-        application.settings.name
-    ));
-}
-
-fn worker_count(application: &Application, plan: &LogicalPlan, tasks: usize) -> usize {
-    let calls_functions =
-        (0..plan.nodes().len()).any(|id: NodeId| !plan.functions_of(id).is_empty());
-    let default = match calls_functions {
-        true => 1,
-        false => std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    application
-        .settings
-        .workers
-        .unwrap_or(default)
-        .clamp(1, tasks.max(1))
-}
-
-/// Runs the workers and adds up what they did.
-fn run_workers(
-    application: &mut Application,
-    plan: &Arc<LogicalPlan>,
-    member: Option<&dyn Member>,
-    slots: BTreeMap<TopicPartition, TaskSlot>,
-    stores: &[StoreUse],
-    options: &RunOptions,
-) -> Result<Report> {
-    let count = worker_count(application, plan, slots.len());
-    let sources = if options.commit {
-        std::mem::take(&mut application.sources)
-    } else {
-        Vec::new()
-    };
-    let can_finish = !sources.is_empty()
-        && plan.inputs().all(|(_, input)| {
-            sources
-                .iter()
-                .any(|source| source.topic.name == input.topic.name)
-        });
-    let now = application.env.clock.monotonic();
-    let shared = Arc::new(Shared::new(application.stop_flag(), count, can_finish, now));
-    let screen = Arc::new(Mutex::new(Screen::new(plan, Arc::clone(&application.host))));
-    let common = Common {
-        env: application.env.clone(),
-        host: Arc::clone(&application.host),
-        settings: application.settings.clone(),
-        options: options.clone(),
-        plan: Arc::clone(plan),
-        names: plan.nodes().iter().map(|node| describe(&node.op)).collect(),
-        lines: plan.nodes().iter().map(|node| node.line.clone()).collect(),
-        shared: Arc::clone(&shared),
-        sinks: application.sinks.clone(),
-        screen: Arc::clone(&screen),
-    };
-    let signatures = stores
-        .iter()
-        .map(|store| {
-            let metadata = store.signature.join(" ").into_bytes();
-            (
-                store_partition(&store.id),
-                Committed {
-                    position: Position::from_offset(0),
-                    metadata,
-                },
-            )
-        })
-        .collect();
-    let mut workers = make_workers(application, &common, member, slots, count)?;
-    let mut first = workers.remove(0);
-    first.store_signatures = signatures;
-    let mut joins = Vec::new();
-    for mut worker in workers {
-        let own = Arc::clone(&shared);
-        let name = format!("headwater-worker-{}", worker.index);
-        let work = Box::new(move || run_one(&mut worker, &own));
-        match application.host.spawn(&name, work) {
-            Ok(join) => joins.push(join),
-            Err(error) => shared.fail(error),
-        }
-    }
-    if options.commit {
-        first.sources = std::mem::take(&mut application.sources);
-    }
-    run_one(&mut first, &shared);
-    joins.into_iter().for_each(|join| join());
-    let now = application.env.clock.monotonic();
-    screen
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .draw(now, true);
-    for source in &mut first.sources {
-        source.close();
-    }
-    application.sources.append(&mut first.sources);
-    match shared.take_failure() {
-        Some(error) => Err(error),
-        None => Ok(shared.report()),
-    }
-}
-
-fn run_one(worker: &mut Worker, shared: &Shared) {
-    if let Err(error) = worker.run() {
-        shared.fail(error);
-    }
-    shared.count_late(worker.late());
-    let index = worker.index;
-    shared.finished[index].store(true, std::sync::atomic::Ordering::Release);
-}
-
-/// Deals the tasks out to workers, by turns in the order of partitions.
-fn make_workers(
-    application: &Application,
-    common: &Common,
-    member: Option<&dyn Member>,
-    slots: BTreeMap<TopicPartition, TaskSlot>,
-    count: usize,
-) -> Result<Vec<Worker>> {
-    let mut dealt: Vec<BTreeMap<TopicPartition, TaskSlot>> = Vec::new();
-    dealt.resize_with(count, BTreeMap::new);
-    for (index, (partition, slot)) in slots.into_iter().enumerate() {
-        dealt[index % count].insert(partition, slot);
-    }
-    dealt
-        .into_iter()
-        .enumerate()
-        .map(|(index, tasks)| {
-            let from: Vec<(TopicPartition, Position)> = tasks
-                .iter()
-                .map(|(partition, slot)| (partition.clone(), slot.resume))
-                .collect();
-            let reader = match from.is_empty() {
-                true => None,
-                false => Some(application.log.reader(&from)?),
-            };
-            Ok(Worker {
-                common: common.clone(),
-                env: common.env.clone(),
-                index,
-                tasks,
-                sources: Vec::new(),
-                reader,
-                transactor: member.map(|member| member.transactor()).transpose()?,
-                sinks: common.sinks.clone(),
-                sink_rows: Vec::new(),
-                epoch: Epoch::default(),
-                store_signatures: Vec::new(),
-                rows_max: common.settings.batch_rows_max.min(1_000),
-            })
-        })
+        .map(|store| (store_partition(&store.id), committed(store)))
         .collect()
 }

@@ -31,8 +31,8 @@ use std::time::Duration;
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// How long a worker with a source waits for the log.
 const WAIT_WITH_SOURCE: Duration = Duration::from_millis(1);
-/// The longest an epoch lasts while records wait.
-const EPOCH_MAX: Duration = Duration::from_millis(50);
+/// The longest an epoch lasts while records wait and the worker keeps up.
+pub(crate) const EPOCH_MAX: Duration = Duration::from_millis(50);
 /// An epoch that has nothing left to read ends once this many times the last
 /// commit's duration has passed since that commit: so commits never take more
 /// than a fifth of the time, and an idle pipeline answers at once.
@@ -89,8 +89,8 @@ pub(crate) struct Worker {
     pub(crate) sinks: SinkSet,
     pub(crate) sink_rows: Vec<(String, headwater_connect::Delivery)>,
     pub(crate) epoch: Epoch,
-    /// What the first commit says of the plan's stores.
-    pub(crate) store_signatures: Vec<(TopicPartition, Committed)>,
+    /// What is committed before the first record.
+    pub(crate) first_positions: Vec<(TopicPartition, Committed)>,
     pub(crate) rows_max: usize,
 }
 
@@ -137,7 +137,7 @@ impl Worker {
             let due = match self.common.settings.commit_interval {
                 Some(interval) => opened + interval,
                 None => (self.epoch.last_commit_at + self.epoch.last_commit * COMMIT_SHARE)
-                    .clamp(opened, opened + EPOCH_MAX),
+                    .clamp(opened, opened + self.epoch.length_max),
             };
             wait = wait.min(due.saturating_sub(now));
         }
@@ -411,7 +411,7 @@ impl Worker {
         };
         let now = self.env.clock.monotonic();
         let settings = &self.common.settings;
-        let interval = settings.commit_interval.unwrap_or(EPOCH_MAX);
+        let interval = settings.commit_interval.unwrap_or(self.epoch.length_max);
         let bytes = self
             .transactor
             .as_ref()

@@ -1,0 +1,77 @@
+//! `headwater reset`.
+
+use crate::Console;
+use crate::flags::Reset;
+use crate::groups::running;
+use crate::outcome::{Outcome, is_confirmed};
+use crate::topics::record_count;
+use headwater::log::{Log, TopicInfo};
+use headwater::plan::StoreId;
+use headwater::{Error, Result};
+use std::path::Path;
+
+pub(crate) fn reset(
+    log: &dyn Log,
+    directory: &Path,
+    flags: &Reset,
+    console: &mut Console<'_>,
+) -> Outcome {
+    let application = &flags.application;
+    if let Some(process) = running(directory, application)? {
+        return Err(Error::invalid(format!(
+            "the application is running application=`{application}` process=`{process}`\n\
+             hint: stop it first"
+        ))
+        .into());
+    }
+    write!(console.out, "{}", what_is_forgotten(log, application)?)?;
+    if !flags.yes && !is_confirmed("go on?", console)? {
+        return Ok(1);
+    }
+    headwater::reset(log, application)?;
+    writeln!(console.out, "done")?;
+    Ok(0)
+}
+
+/// What a reset removes, one thing a line.
+fn what_is_forgotten(log: &dyn Log, application: &str) -> Result<String> {
+    let mut lines = vec![format!("reset of application `{application}`:")];
+    for (partition, committed) in log.committed(application)? {
+        let position = committed.position;
+        lines.push(match partition.topic.split_once(':') {
+            None => format!("  forgets that it has read {partition} to {position}"),
+            Some(("source", name)) => format!("  forgets how far source `{name}` has been read"),
+            Some(("sink", name)) => {
+                format!("  forgets sink `{name}`: remove its file before the next run")
+            }
+            // Its changelog says more.
+            Some(_) => continue,
+        });
+    }
+    for topic in changelogs(log, application)? {
+        let count = record_count(log, &topic)?;
+        lines.push(format!(
+            "  deletes its state in {} ({count} records)",
+            topic.name
+        ));
+    }
+    if lines.len() == 1 {
+        let known = log.groups()?.join(", ");
+        return Err(Error::invalid(format!(
+            "nothing is known of this application application=`{application}`\n\
+             hint: the applications of {} are: {}",
+            log.describe(),
+            if known.is_empty() { "none" } else { &known }
+        )));
+    }
+    lines.push("its topics and their records stay\n".to_owned());
+    Ok(lines.join("\n"))
+}
+
+fn changelogs(log: &dyn Log, application: &str) -> Result<Vec<TopicInfo>> {
+    // A store without a name has the beginning that all have.
+    let prefix = StoreId(String::new()).changelog_topic(application);
+    let mut topics = log.topics()?;
+    topics.retain(|topic| topic.name.starts_with(&prefix));
+    Ok(topics)
+}

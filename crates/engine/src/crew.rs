@@ -1,0 +1,166 @@
+//! The workers of one run: dealt out, started, waited for.
+
+use crate::application::{Application, Shared};
+use crate::checkpoint::Epoch;
+use crate::delivery::Screen;
+use crate::settings::{Report, RunOptions};
+use crate::worker::{Common, TaskSlot, Worker};
+use headwater_core::{Position, Result, TopicPartition};
+use headwater_log::{Committed, Member};
+use headwater_plan::{LogicalPlan, describe};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a run brings to its workers.
+pub(crate) struct Crew<'a> {
+    pub(crate) plan: &'a Arc<LogicalPlan>,
+    /// `None` for a run that commits nothing.
+    pub(crate) member: Option<&'a dyn Member>,
+    pub(crate) slots: BTreeMap<TopicPartition, TaskSlot>,
+    /// What is committed before anything else: first positions of sinks, and the
+    /// plan's stores.
+    pub(crate) first_positions: Vec<(TopicPartition, Committed)>,
+    pub(crate) options: &'a RunOptions,
+}
+
+/// Runs the workers and adds up what they did.
+///
+/// # Errors
+/// The first error of any worker.
+pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Result<Report> {
+    let common = common(application, &crew);
+    let count = common.shared.finished.len();
+    let Crew {
+        member,
+        slots,
+        first_positions,
+        options,
+        ..
+    } = crew;
+    let mut workers = make_workers(application, &common, member, slots, count)?;
+    let mut first = workers.remove(0);
+    first.first_positions = first_positions;
+    if options.commit {
+        first.sources = std::mem::take(&mut application.sources);
+    }
+    let shared = &common.shared;
+    if let Err(error) = first.commit_first() {
+        shared.fail(error);
+    }
+    let mut joins = Vec::new();
+    for mut worker in workers {
+        let own = Arc::clone(shared);
+        let name = format!("headwater-worker-{}", worker.index);
+        let work = Box::new(move || run_one(&mut worker, &own));
+        match application.host.spawn(&name, work) {
+            Ok(join) => joins.push(join),
+            Err(error) => shared.fail(error),
+        }
+    }
+    run_one(&mut first, shared);
+    joins.into_iter().for_each(|join| join());
+    let now = application.env.clock.monotonic();
+    common
+        .screen
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .draw(now, true);
+    first.sources.iter_mut().for_each(|source| source.close());
+    application.sources.append(&mut first.sources);
+    match shared.take_failure() {
+        Some(error) => Err(error),
+        None => Ok(shared.report()),
+    }
+}
+
+fn worker_count(application: &Application, plan: &LogicalPlan, tasks: usize) -> usize {
+    let calls_functions = (0..plan.nodes().len()).any(|id| !plan.functions_of(id).is_empty());
+    let default = match calls_functions {
+        true => 1,
+        false => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    application
+        .settings
+        .workers
+        .unwrap_or(default)
+        .clamp(1, tasks.max(1))
+}
+
+fn common(application: &Application, crew: &Crew<'_>) -> Common {
+    let plan = crew.plan;
+    let sources = &application.sources;
+    // A run comes to an end where all its inputs do.
+    let can_finish = crew.options.commit
+        && !sources.is_empty()
+        && plan.inputs().all(|(_, input)| {
+            sources
+                .iter()
+                .any(|source| source.topic.name == input.topic.name)
+        });
+    let now = application.env.clock.monotonic();
+    let count = worker_count(application, plan, crew.slots.len());
+    Common {
+        env: application.env.clone(),
+        host: Arc::clone(&application.host),
+        settings: application.settings.clone(),
+        options: crew.options.clone(),
+        plan: Arc::clone(plan),
+        names: plan.nodes().iter().map(|node| describe(&node.op)).collect(),
+        lines: plan.nodes().iter().map(|node| node.line.clone()).collect(),
+        shared: Arc::new(Shared::new(application.stop_flag(), count, can_finish, now)),
+        sinks: application.sinks.clone(),
+        screen: Arc::new(Mutex::new(Screen::new(plan, Arc::clone(&application.host)))),
+    }
+}
+
+fn run_one(worker: &mut Worker, shared: &Shared) {
+    if let Err(error) = worker.run() {
+        shared.fail(error);
+    }
+    shared.count_late(worker.late());
+    shared.finished[worker.index].store(true, Ordering::Release);
+}
+
+/// Deals the tasks out to workers, by turns in the order of partitions.
+fn make_workers(
+    application: &Application,
+    common: &Common,
+    member: Option<&dyn Member>,
+    slots: BTreeMap<TopicPartition, TaskSlot>,
+    count: usize,
+) -> Result<Vec<Worker>> {
+    let mut dealt: Vec<BTreeMap<TopicPartition, TaskSlot>> = Vec::new();
+    dealt.resize_with(count, BTreeMap::new);
+    for (index, (partition, slot)) in slots.into_iter().enumerate() {
+        dealt[index % count].insert(partition, slot);
+    }
+    dealt
+        .into_iter()
+        .enumerate()
+        .map(|(index, tasks)| {
+            let from: Vec<(TopicPartition, Position)> = tasks
+                .iter()
+                .map(|(partition, slot)| (partition.clone(), slot.resume))
+                .collect();
+            let reader = match from.is_empty() {
+                true => None,
+                false => Some(application.log.reader(&from)?),
+            };
+            Ok(Worker {
+                common: common.clone(),
+                env: common.env.clone(),
+                index,
+                tasks,
+                sources: Vec::new(),
+                reader,
+                transactor: member.map(|member| member.transactor()).transpose()?,
+                sinks: common.sinks.clone(),
+                sink_rows: Vec::new(),
+                epoch: Epoch::default(),
+                first_positions: Vec::new(),
+                rows_max: common.settings.batch_rows_max.min(1_000),
+            })
+        })
+        .collect()
+}

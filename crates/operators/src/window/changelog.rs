@@ -1,0 +1,337 @@
+//! What the changelog holds, and how a store comes back from it.
+//!
+//! ```text
+//! key                               value
+//! 1, key                            K, M, C              the key's clock
+//! 2, key, start                     is_empty, accumulators     an open window
+//! 3, key, start, sequence           time, texts          one collected item
+//! ```
+//!
+//! A closed window and a forgotten key are tombstones; what was opened and
+//! closed between two drains leaves no trace. Under partition closing there are
+//! no clocks. Removals come first, then what is there, in order of first change.
+
+use super::entry::{Entry, OpenWindow};
+use super::key::Key;
+use super::rules::Clock;
+use super::store::WindowStore;
+use crate::Accumulators;
+use headwater_core::{Error, RecordsBuilder, Result, TimestampMs};
+use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, ValueReader, ValueWriter};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How many entries are fetched from memory together.
+const CHUNK: usize = 64;
+
+const KIND_CLOCK: u8 = 1;
+const KIND_WINDOW: u8 = 2;
+const KIND_ITEM: u8 = 3;
+
+/// What has changed since the last drain. An entry or a window is listed once:
+/// it says itself whether it is listed. What is no longer there is passed over.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) live: Vec<(u32, Live)>,
+    pub(super) removed: Vec<Removed>,
+}
+
+/// What has changed of the entry in a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Live {
+    Clock,
+    /// The window of that start.
+    Window(TimestampMs),
+}
+
+/// What the changelog has and the store no longer.
+#[derive(Debug)]
+pub(super) enum Removed {
+    Clock {
+        key: Key,
+    },
+    Window {
+        key: Key,
+        start_ms: TimestampMs,
+        items: Range<u64>,
+    },
+    Items {
+        key: Key,
+        start_ms: TimestampMs,
+        items: Range<u64>,
+    },
+}
+
+impl Changes {
+    /// Notes that a window's items so far are gone.
+    pub(super) fn remove_items(
+        &mut self,
+        key: Key,
+        start_ms: TimestampMs,
+        accumulators: &Accumulators,
+    ) {
+        let items = accumulators.items().map(|items| items.logged_sequences());
+        if let Some(items) = items.filter(|items| !items.is_empty()) {
+            self.removed.push(Removed::Items {
+                key,
+                start_ms,
+                items,
+            });
+        }
+    }
+}
+
+fn clock_key(key: &[u8]) -> Vec<u8> {
+    KeyWriter::new(KIND_CLOCK).bytes(Some(key)).finish()
+}
+
+fn window_key(key: &[u8], start_ms: TimestampMs) -> Vec<u8> {
+    KeyWriter::new(KIND_WINDOW)
+        .bytes(Some(key))
+        .int(start_ms)
+        .finish()
+}
+
+fn item_key(key: &[u8], start_ms: TimestampMs, sequence: u64) -> Vec<u8> {
+    KeyWriter::new(KIND_ITEM)
+        .bytes(Some(key))
+        .int(start_ms)
+        .int(sequence as i64)
+        .finish()
+}
+
+impl Removed {
+    fn write(&self, out: &mut RecordsBuilder) {
+        let (key, start_ms, items) = match self {
+            Removed::Clock { key } => return out.push(Some(&clock_key(key)), None, 0, None),
+            Removed::Window {
+                key,
+                start_ms,
+                items,
+            } => {
+                out.push(Some(&window_key(key, *start_ms)), None, 0, None);
+                (key, start_ms, items)
+            }
+            Removed::Items {
+                key,
+                start_ms,
+                items,
+            } => (key, start_ms, items),
+        };
+        for sequence in items.clone() {
+            out.push(Some(&item_key(key, *start_ms, sequence)), None, 0, None);
+        }
+    }
+}
+
+impl StateStore for WindowStore {
+    fn mark(&mut self) -> Mark {
+        // Timers are not undone, so they are set before anything is.
+        self.settle();
+        self.is_marked = true;
+        self.stamp += 1;
+        Mark(self.undo.len())
+    }
+
+    fn rollback(&mut self, mark: Mark) {
+        self.undo_to(mark.0);
+    }
+
+    fn release(&mut self) {
+        self.is_marked = false;
+        self.undo.clear();
+    }
+
+    fn drain_changes(&mut self, out: &mut RecordsBuilder) {
+        assert!(
+            !self.is_marked && self.undo.is_empty(),
+            "no savepoint is open between steps"
+        );
+        for removed in self.changes.removed.drain(..) {
+            removed.write(out);
+        }
+        let live = std::mem::take(&mut self.changes.live);
+        for chunk in live.chunks(CHUNK) {
+            self.touch(chunk.iter().map(|(slot, _)| *slot));
+            for (slot, what) in chunk {
+                match what {
+                    Live::Clock => self.write_clock(*slot, out),
+                    Live::Window(start_ms) => self.write_window(*slot, *start_ms, out),
+                }
+            }
+        }
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.is_restored = true;
+        let (mut reader, kind) = KeyReader::new(key)?;
+        let key = reader
+            .bytes()?
+            .ok_or_else(|| Error::internal("a stored key is null"))?;
+        match kind {
+            KIND_CLOCK => self.restore_clock(key, value),
+            KIND_WINDOW => self.restore_window(key, reader.int()?, value),
+            KIND_ITEM => {
+                let start_ms = reader.int()?;
+                self.restore_item(key, start_ms, reader.int()? as u64, value)
+            }
+            _ => Err(Error::internal(format!(
+                "a changelog record of a window is of an unknown kind, kind=`{kind}`"
+            ))),
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = WindowStore::new(self.rules, Arc::clone(&self.aggregators));
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+impl WindowStore {
+    /// Writes a clock, unless that has been done.
+    fn write_clock(&mut self, slot: u32, out: &mut RecordsBuilder) {
+        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        if !std::mem::take(&mut entry.is_dirty) {
+            return;
+        }
+        entry.is_logged = true;
+        let mut value = ValueWriter::new(None);
+        value.int(entry.clock.latest_ms).int(entry.clock.moved_ms).int(entry.clock.closed_ms);
+        out.push(Some(&clock_key(&entry.key)), Some(&value.finish()), 0, None);
+    }
+
+    /// Writes a window and its new items, unless that has been done.
+    fn write_window(&mut self, slot: u32, start_ms: TimestampMs, out: &mut RecordsBuilder) {
+        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let index = entry.position(start_ms);
+        let Entry { key, windows, .. } = entry;
+        let window = windows.get_mut(index).filter(|window| window.start_ms == start_ms);
+        let Some(window) = window else { return };
+        if !std::mem::take(&mut window.is_dirty) {
+            return;
+        }
+        window.is_logged = true;
+        let mut value = ValueWriter::new(None);
+        value.varint(window.is_empty.into());
+        self.aggregators.write(&window.accumulators, &mut value);
+        out.push(Some(&window_key(key, start_ms)), Some(&value.finish()), 0, None);
+        let Some(items) = window.accumulators.items_mut() else { return };
+        for index in items.take_unlogged() {
+            let mut value = ValueWriter::new(None);
+            self.aggregators.write_item(items, index, &mut value);
+            let sequence = items.first_sequence() + index as u64;
+            out.push(Some(&item_key(key, start_ms, sequence)), Some(&value.finish()), 0, None);
+        }
+    }
+
+    fn restore_clock(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let Some(value) = value else {
+            if let Some(slot) = self.slot(key) {
+                let entry = self.entry_mut(slot);
+                (entry.clock, entry.is_logged) = (Clock::NEW, false);
+                if entry.windows.is_empty() {
+                    self.drop_entry(slot);
+                }
+            }
+            return Ok(());
+        };
+        let (mut reader, _) = ValueReader::new(value)?;
+        let clock = Clock {
+            latest_ms: reader.int()?,
+            moved_ms: reader.int()?,
+            closed_ms: reader.int()?,
+        };
+        let entry = self.restored_entry(key);
+        (entry.clock, entry.is_logged) = (clock, true);
+        Ok(())
+    }
+
+    fn restore_window(
+        &mut self,
+        key: &[u8],
+        start_ms: TimestampMs,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let Some(value) = value else {
+            if let Some(slot) = self.slot(key) {
+                let entry = self.entry_mut(slot);
+                let index = entry.position(start_ms);
+                if entry
+                    .windows
+                    .get(index)
+                    .is_some_and(|window| window.start_ms == start_ms)
+                {
+                    entry.windows.remove(index);
+                    let is_unused = entry.windows.is_empty() && !entry.is_logged;
+                    self.open_count -= 1;
+                    if is_unused {
+                        self.drop_entry(slot);
+                    }
+                }
+            }
+            return Ok(());
+        };
+        let (mut reader, _) = ValueReader::new(value)?;
+        let aggregators = Arc::clone(&self.aggregators);
+        let window = self.restored_window(key, start_ms);
+        window.is_empty = reader.varint()? != 0;
+        window.is_logged = true;
+        aggregators.read(&mut window.accumulators, &mut reader)
+    }
+
+    fn restore_item(
+        &mut self,
+        key: &[u8],
+        start_ms: TimestampMs,
+        sequence: u64,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let aggregators = Arc::clone(&self.aggregators);
+        let Some(value) = value else {
+            let window = self
+                .slot(key)
+                .and_then(|slot| self.entry_mut(slot).window_mut(start_ms));
+            if let Some(window) = window {
+                aggregators.remove_item(&mut window.accumulators, sequence);
+            }
+            return Ok(());
+        };
+        let (mut reader, _) = ValueReader::new(value)?;
+        let window = self.restored_window(key, start_ms);
+        aggregators.read_item(&mut window.accumulators, sequence, &mut reader)
+    }
+
+    fn restored_entry(&mut self, key: &[u8]) -> &mut Entry {
+        let slot = self.slot(key).unwrap_or_else(|| self.add_key(key));
+        self.entry_mut(slot)
+    }
+
+    /// The window, opened if need be; it stays only if its own record comes too.
+    fn restored_window(&mut self, key: &[u8], start_ms: TimestampMs) -> &mut OpenWindow {
+        let accumulators = self.initial();
+        let stamp = self.stamp;
+        let slot = self.slot(key).unwrap_or_else(|| self.add_key(key));
+        let index = self.entry(slot).position(start_ms);
+        let is_open = self
+            .entry(slot)
+            .windows
+            .get(index)
+            .is_some_and(|window| window.start_ms == start_ms);
+        if !is_open {
+            self.open_count += 1;
+            let window = OpenWindow {
+                start_ms,
+                accumulators,
+                stamp,
+                is_empty: true,
+                is_dirty: false,
+                is_logged: false,
+            };
+            self.entry_mut(slot).windows.insert(index, window);
+        }
+        &mut self.entry_mut(slot).windows[index]
+    }
+}

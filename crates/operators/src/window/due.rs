@@ -1,0 +1,141 @@
+//! What time closes: silent keys' windows, and keys to forget.
+
+use super::Window;
+use crate::Step;
+use crate::function::data_or_end;
+use headwater_core::{Cause, DataError, Result, TimestampMs};
+use headwater_plan::{Closing, Emit};
+
+impl Window {
+    /// Does everything that is due at that watermark, in order of deadline, key
+    /// and start.
+    pub(super) fn close_due(&mut self, watermark: TimestampMs, step: &mut Step<'_>) -> Result<()> {
+        while let Some((due_ms, slot)) = self.store.take_due(watermark) {
+            let at = made_due_at(due_ms, step);
+            while let Some(start_ms) = self.first_due(slot, due_ms) {
+                self.close_by_time(slot, start_ms, at, step)?;
+            }
+            let entry = self.store.entry(slot);
+            let is_idle = entry.windows.is_empty();
+            if is_idle && (self.is_by_partition() || entry.due_at(&self.rules) <= due_ms) {
+                self.store.forget(slot);
+            } else {
+                self.store.arm(slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// On a tick, closes the windows of keys that have been silent for
+    /// `timeout_ms`, before their own timers would.
+    pub(super) fn close_quiet(
+        &mut self,
+        watermark: TimestampMs,
+        timeout_ms: i64,
+        step: &mut Step<'_>,
+    ) -> Result<()> {
+        if self.is_by_partition() || self.rules.key_timeout_ms <= timeout_ms {
+            return Ok(());
+        }
+        // A shorter time-out brings no deadline further forward than this.
+        let until_ms = watermark.saturating_add(self.rules.key_timeout_ms - timeout_ms);
+        let mut due = Vec::new();
+        for key in self.store.timers.keys_until(until_ms) {
+            let Some(slot) = self.store.slot(key) else {
+                continue;
+            };
+            let entry = self.store.entry(slot);
+            for window in &entry.windows {
+                let deadline = self
+                    .rules
+                    .deadline(&entry.clock, window.start_ms, timeout_ms);
+                if watermark < deadline {
+                    break;
+                }
+                due.push((deadline, key.clone(), window.start_ms, slot));
+            }
+        }
+        due.sort();
+        // A key may have more than one timer, of which one counts.
+        due.dedup();
+        for (due_ms, _, start_ms, slot) in due {
+            self.close_by_time(slot, start_ms, made_due_at(due_ms, step), step)?;
+            // The key may be forgotten before its window was to close.
+            self.store.arm(slot);
+        }
+        Ok(())
+    }
+
+    fn is_by_partition(&self) -> bool {
+        self.rules.closing == Closing::Partition
+    }
+
+    /// The key's first window, if it is due then.
+    fn first_due(&self, slot: u32, due_ms: TimestampMs) -> Option<TimestampMs> {
+        let entry = self.store.entry(slot);
+        let first = entry.windows.front()?;
+        let deadline = self
+            .rules
+            .deadline(&entry.clock, first.start_ms, self.rules.key_timeout_ms);
+        (deadline <= due_ms).then_some(first.start_ms)
+    }
+
+    /// Closes a key's first window because of the watermark after input `at`.
+    fn close_by_time(
+        &mut self,
+        slot: u32,
+        start_ms: TimestampMs,
+        at: usize,
+        step: &mut Step<'_>,
+    ) -> Result<()> {
+        let is_empty = self
+            .store
+            .entry(slot)
+            .windows
+            .front()
+            .is_none_or(|first| first.is_empty);
+        if self.emit == Emit::Final && !is_empty {
+            if let Err(error) = self.emit_window(slot, 0, step.next_emission(at)) {
+                self.fail_last(data_or_end(error)?, step);
+            }
+        }
+        self.close_first(slot, start_ms);
+        Ok(())
+    }
+
+    /// Closes a key's first window, whose result has left.
+    pub(super) fn close_first(&mut self, slot: u32, start_ms: TimestampMs) {
+        self.store.close_first(slot);
+        if !self.is_by_partition() {
+            let mut clock = self.store.entry(slot).clock;
+            clock.closed_ms = clock.closed_ms.max(self.rules.end(start_ms));
+            self.store.set_clock(slot, clock);
+        }
+    }
+
+    /// Emits the window at `index` of a key.
+    pub(super) fn emit_window(&mut self, slot: u32, index: usize, cause: Cause) -> Result<()> {
+        let entry = self.store.entry(slot);
+        let window = &entry.windows[index];
+        let bounds = self.bounds(window.start_ms);
+        self.results.push(&entry.key, bounds, cause, |values| {
+            self.aggregators.results(&window.accumulators, values)
+        })
+    }
+
+    /// Marks the newest result as failed, as far as it is known.
+    fn fail_last(&mut self, error: DataError, step: &mut Step<'_>) {
+        let mut last = self.results.split_last(self.aggregators.outputs().len());
+        if let Some(batch) = last.take(&self.aggregators) {
+            step.fail(&batch, 0, error);
+        }
+    }
+}
+
+/// The first input whose watermark reached `due_ms`.
+fn made_due_at(due_ms: TimestampMs, step: &Step<'_>) -> usize {
+    let after = &step.times.after;
+    after
+        .partition_point(|watermark| *watermark < due_ms)
+        .min(after.len().saturating_sub(1))
+}

@@ -1,0 +1,368 @@
+//! The state of a window: clocks and open windows by key.
+
+use super::changelog::{Changes, Live, Removed};
+use super::entry::{Entry, OpenWindow};
+use super::key::Key;
+use super::rules::{Clock, Rules};
+use super::timers::Timers;
+use super::undo::Undo;
+use crate::{Accumulators, Aggregators};
+use ahash::AHasher;
+use headwater_core::TimestampMs;
+use headwater_plan::Closing;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+/// No entry stands there.
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
+type FixedHash = BuildHasherDefault<AHasher>;
+
+/// The clocks and open windows of all keys of one task, with savepoints and
+/// changes; see the module documentation of the window for what they mean.
+///
+/// Entries stand in a slab, so that a row looks its key up once.
+#[derive(Debug)]
+pub struct WindowStore {
+    pub(super) rules: Rules,
+    pub(super) aggregators: Arc<Aggregators>,
+    /// Where each key's entry stands. Never iterated.
+    pub(super) slots: HashMap<Key, u32, FixedHash>,
+    pub(super) entries: Vec<Option<Entry>>,
+    /// Places in `entries` that can be used again, last first.
+    pub(super) free: Vec<u32>,
+    pub(super) timers: Timers,
+    /// Set by a restore: timers are made when the store is next used.
+    pub(super) is_restored: bool,
+    pub(super) undo: Vec<Undo>,
+    pub(super) is_marked: bool,
+    /// The number of the newest savepoint.
+    pub(super) stamp: u64,
+    pub(super) changes: Changes,
+    /// The number of open windows of all keys.
+    pub(super) open_count: usize,
+    /// Records that were late for all their windows.
+    pub(super) late_count: u64,
+}
+
+impl WindowStore {
+    pub(super) fn new(rules: Rules, aggregators: Arc<Aggregators>) -> WindowStore {
+        WindowStore {
+            rules,
+            aggregators,
+            slots: HashMap::default(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            timers: Timers::default(),
+            is_restored: false,
+            undo: Vec::new(),
+            is_marked: false,
+            stamp: 1,
+            changes: Changes::default(),
+            open_count: 0,
+            late_count: 0,
+        }
+    }
+
+    /// Where a key's entry stands, if it is known.
+    #[inline]
+    pub(super) fn slot(&self, key: &[u8]) -> Option<u32> {
+        self.slots.get(key).copied()
+    }
+
+    /// Where the entries of some keys stand, or [`NO_SLOT`].
+    ///
+    /// The entries are read as well, so that the processor fetches them all at
+    /// once: rows meet keys in no order, and waiting for the memory of one after
+    /// the other is what costs most.
+    pub(super) fn fetch<'k>(
+        &self,
+        keys: impl Iterator<Item = Option<&'k [u8]>>,
+        out: &mut Vec<u32>,
+    ) {
+        out.clear();
+        out.extend(keys.map(|key| key.and_then(|key| self.slot(key)).unwrap_or(NO_SLOT)));
+        self.touch(out.iter().copied());
+    }
+
+    /// Reads entries and their first windows; see [`WindowStore::fetch`].
+    pub(super) fn touch(&self, slots: impl Iterator<Item = u32>) {
+        let mut read = 0;
+        for slot in slots {
+            if let Some(Some(entry)) = self.entries.get(slot as usize) {
+                read ^= entry.clock.closed_ms;
+                read ^= entry.windows.front().map_or(0, |window| window.start_ms);
+            }
+        }
+        std::hint::black_box(read);
+    }
+
+    /// As [`WindowStore::slot`], where the key probably stands at `hint`.
+    #[inline]
+    pub(super) fn slot_near(&self, key: &[u8], hint: u32) -> Option<u32> {
+        match self.entries.get(hint as usize) {
+            Some(Some(entry)) if *entry.key == *key => Some(hint),
+            _ => self.slot(key),
+        }
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, slot: u32) -> &Entry {
+        self.entries[slot as usize]
+            .as_ref()
+            .expect("a slot in use has an entry")
+    }
+
+    #[inline]
+    pub(super) fn entry_mut(&mut self, slot: u32) -> &mut Entry {
+        self.entries[slot as usize]
+            .as_mut()
+            .expect("a slot in use has an entry")
+    }
+
+    /// Adds a key that is not known.
+    pub(super) fn add_key(&mut self, key: &[u8]) -> u32 {
+        let key = Key::from(key);
+        let entry = Entry::new(key.clone(), self.stamp);
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.entries.push(Some(entry));
+                u32::try_from(self.entries.len() - 1).expect("a task has fewer than 2^32 keys")
+            }
+        };
+        self.slots.insert(key, slot);
+        if self.is_marked {
+            self.undo.push(Undo::Added { slot });
+        }
+        slot
+    }
+
+    /// Removes a key without open windows.
+    pub(super) fn forget(&mut self, slot: u32) {
+        let entry = self.entries[slot as usize]
+            .take()
+            .expect("a slot in use has an entry");
+        assert!(
+            entry.windows.is_empty(),
+            "a key with open windows is not forgotten"
+        );
+        self.slots.remove(&entry.key);
+        self.free.push(slot);
+        if entry.is_logged {
+            self.changes.removed.push(Removed::Clock {
+                key: entry.key.clone(),
+            });
+        }
+        if self.is_marked {
+            self.undo.push(Undo::Forgot {
+                slot,
+                entry: Box::new(entry),
+            });
+        }
+    }
+
+    /// Moves a key's clock.
+    #[inline]
+    pub(super) fn set_clock(&mut self, slot: u32, clock: Clock) {
+        let entry = self.entries[slot as usize]
+            .as_mut()
+            .expect("a slot in use has an entry");
+        if entry.clock == clock {
+            return;
+        }
+        if self.is_marked && entry.stamp != self.stamp {
+            entry.stamp = self.stamp;
+            self.undo.push(Undo::Clock {
+                slot,
+                clock: entry.clock,
+            });
+        }
+        entry.clock = clock;
+        if !entry.is_dirty {
+            entry.is_dirty = true;
+            self.changes.live.push((slot, Live::Clock));
+        }
+    }
+
+    /// Opens a window that will stand at `index`.
+    pub(super) fn open_window(&mut self, slot: u32, index: usize, start_ms: TimestampMs) {
+        let window = OpenWindow {
+            start_ms,
+            accumulators: self.aggregators.initial(),
+            stamp: self.stamp,
+            is_empty: true,
+            is_dirty: true,
+            is_logged: false,
+        };
+        insert(&mut self.entry_mut(slot).windows, index, window);
+        self.open_count += 1;
+        self.changes.live.push((slot, Live::Window(start_ms)));
+        if self.is_marked {
+            self.undo.push(Undo::Opened { slot, start_ms });
+        }
+    }
+
+    /// The window at `index`, to be changed.
+    #[inline]
+    pub(super) fn touch_window(&mut self, slot: u32, index: usize) -> &mut OpenWindow {
+        let entry = self.entries[slot as usize]
+            .as_mut()
+            .expect("a slot in use has an entry");
+        let window = &mut entry.windows[index];
+        if self.is_marked && window.stamp != self.stamp {
+            window.stamp = self.stamp;
+            self.undo.push(Undo::Changed {
+                slot,
+                start_ms: window.start_ms,
+                saved: window.accumulators.save(),
+                is_empty: window.is_empty,
+            });
+        }
+        if !window.is_dirty {
+            window.is_dirty = true;
+            self.changes.live.push((slot, Live::Window(window.start_ms)));
+        }
+        window
+    }
+
+    /// Starts the window at `index` anew: open, but empty.
+    pub(super) fn restart_window(&mut self, slot: u32, index: usize) {
+        let aggregators = Arc::clone(&self.aggregators);
+        let window = self.touch_window(slot, index);
+        let initial = aggregators.restarted(&window.accumulators);
+        let accumulators = std::mem::replace(&mut window.accumulators, initial);
+        let is_empty = std::mem::replace(&mut window.is_empty, true);
+        let start_ms = window.start_ms;
+        let key = self.entry(slot).key.clone();
+        self.changes.remove_items(key, start_ms, &accumulators);
+        if self.is_marked {
+            self.undo.push(Undo::Restarted {
+                slot,
+                start_ms,
+                accumulators,
+                is_empty,
+            });
+        }
+    }
+
+    /// Closes the key's first window, whose result has left.
+    pub(super) fn close_first(&mut self, slot: u32) {
+        let entry = self.entries[slot as usize]
+            .as_mut()
+            .expect("a slot in use has an entry");
+        let window = entry
+            .windows
+            .pop_front()
+            .expect("a window that closes is open");
+        self.open_count -= 1;
+        if window.is_logged {
+            let items = window
+                .accumulators
+                .items()
+                .map(|items| items.logged_sequences());
+            self.changes.removed.push(Removed::Window {
+                key: entry.key.clone(),
+                start_ms: window.start_ms,
+                items: items.unwrap_or(0..0),
+            });
+        }
+        if self.is_marked {
+            self.undo.push(Undo::Closed { slot, window });
+        }
+    }
+
+    /// Counts a record that was late for all its windows.
+    pub(super) fn count_late(&mut self) {
+        self.late_count += 1;
+        if self.is_marked {
+            self.undo.push(Undo::Late);
+        }
+    }
+
+    /// Sets the key's timer if nothing fires in time for what is due next.
+    #[inline]
+    pub(super) fn arm(&mut self, slot: u32) {
+        let rules = self.rules;
+        let entry = self.entries[slot as usize]
+            .as_mut()
+            .expect("a slot in use has an entry");
+        let due_ms = entry.due_at(&rules);
+        if entry.armed_ms.is_none_or(|armed| due_ms < armed) {
+            entry.armed_ms = Some(due_ms);
+            self.timers.insert(due_ms, entry.key.clone());
+        }
+    }
+
+    /// The next key for which something is due at that watermark, and since
+    /// when. Its timer is no longer set.
+    pub(super) fn take_due(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, u32)> {
+        while let Some((fired_ms, key)) = self.timers.pop(watermark) {
+            let Some(slot) = self.slot(&key) else {
+                continue;
+            };
+            let rules = self.rules;
+            let entry = self.entry_mut(slot);
+            if entry.armed_ms != Some(fired_ms) {
+                continue;
+            }
+            entry.armed_ms = None;
+            let due_ms = entry.due_at(&rules);
+            if due_ms <= fired_ms {
+                return Some((due_ms, slot));
+            }
+            self.arm(slot);
+        }
+        None
+    }
+
+    /// After a restore: drops what no record stands for and sets all timers.
+    pub(super) fn settle(&mut self) {
+        if !std::mem::take(&mut self.is_restored) {
+            return;
+        }
+        self.timers = Timers::default();
+        for index in 0..self.entries.len() {
+            let Some(entry) = &mut self.entries[index] else {
+                continue;
+            };
+            let before = entry.windows.len();
+            entry.windows.retain(|window| window.is_logged);
+            self.open_count -= before - entry.windows.len();
+            entry.armed_ms = None;
+            let slot = index as u32;
+            if entry.windows.is_empty()
+                && (self.rules.closing == Closing::Partition || !entry.is_logged)
+            {
+                self.drop_entry(slot);
+            } else {
+                self.arm(slot);
+            }
+        }
+    }
+
+    /// Removes an entry as part of a restore.
+    pub(super) fn drop_entry(&mut self, slot: u32) {
+        if let Some(entry) = self.entries[slot as usize].take() {
+            self.slots.remove(&entry.key);
+            self.free.push(slot);
+        }
+    }
+
+    /// The accumulators of a window that is not open yet.
+    pub(super) fn initial(&self) -> Accumulators {
+        self.aggregators.initial()
+    }
+}
+
+fn insert(windows: &mut VecDeque<OpenWindow>, index: usize, window: OpenWindow) {
+    if windows.capacity() == 0 {
+        // Most keys have one or two windows open.
+        windows.reserve_exact(2);
+    }
+    windows.insert(index, window);
+}
