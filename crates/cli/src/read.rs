@@ -15,8 +15,6 @@ use std::time::Duration;
 const WAIT: Duration = Duration::from_millis(500);
 /// The records of one look.
 const RECORDS_MAX: u64 = 1_000;
-/// The engine's own records, which belong to no user.
-const CONTROL_HEADER: &str = "headwater.control";
 
 /// What is still to be read: the end of each partition. Without `--follow`,
 /// that of the moment when the command began.
@@ -109,7 +107,7 @@ fn write_records(
             break;
         }
         let headers = fetched.records.headers(index);
-        if headers.iter().any(|header| &*header.name == CONTROL_HEADER) {
+        if headwater::is_control(headers) {
             continue;
         }
         line.clear();

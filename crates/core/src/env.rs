@@ -138,11 +138,19 @@ impl Storage for SystemStorage {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
+        let is_new = !path.exists();
         let file = File::options()
             .read(true)
             .append(true)
             .create(true)
             .open(path)?;
+        if is_new {
+            // Otherwise a power cut may take the name, whatever the file synced.
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
         Ok(Box::new(SystemFile(file)))
     }
 }

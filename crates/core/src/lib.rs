@@ -19,6 +19,7 @@ pub mod column;
 pub mod env;
 pub mod error;
 pub mod json;
+mod json_rows;
 pub mod partitioner;
 pub mod position;
 pub mod records;
@@ -32,9 +33,10 @@ pub mod arrow {
     pub use arrow_select as select;
 }
 
-pub use batch::{Batch, Cause, Evaluated, JsonRows, Keys, Objects, RowError, Rows};
+pub use batch::{Batch, Cause, Evaluated, Keys, Objects, RowError, Rows};
 pub use column::{Column, ColumnBuilder};
 pub use error::{Class, DataError, Error, Result};
+pub use json_rows::JsonRows;
 pub use position::{Position, Positions, TopicPartition};
 pub use records::{Header, Headers, Records, RecordsBuilder, Span};
 pub use value::{FieldPath, Kind, Step, Value, ValueRef};

@@ -178,10 +178,15 @@ fn sum_frame() -> DataFrame {
     DataFrame::topic(TOPIC).window(window).to_topic("totals")
 }
 
-fn run_engine(log: Arc<EmbeddedLog>, frame: &DataFrame) -> Result<()> {
+fn run_engine(
+    log: Arc<EmbeddedLog>,
+    frame: &DataFrame,
+    commit_interval: Option<Duration>,
+) -> Result<()> {
     let name = format!("bench-{}", std::process::id());
     let settings = Settings {
         workers: Some(1),
+        commit_interval,
         ..Settings::new(name)
     };
     let mut application = Application::in_process(log, settings);

@@ -7,7 +7,7 @@ use crate::task::{ClockMove, Prepared, Task};
 use crate::unseen::Unseen;
 use headwater_core::json::Locator;
 use headwater_core::{
-    Batch, DataError, FieldPath, Records, Result, Rows, TimestampMs, TopicPartition,
+    Batch, DataError, FieldPath, Header, Records, Result, Rows, TimestampMs, TopicPartition,
 };
 use headwater_log::Fetched;
 use headwater_operators::{Failure, SetTimestamp, Step, StepTimes, decode_rows};
@@ -134,6 +134,12 @@ impl Input {
     }
 }
 
+/// Whether a record with these headers is one of the engine's own, such as the
+/// end of a bounded source, and no row.
+pub fn is_control(headers: &[Header]) -> bool {
+    headers.iter().any(|header| &*header.name == CONTROL_HEADER)
+}
+
 /// Finds the end-of-input records and lets them close everything.
 fn control_records(records: &Records, clocks: &mut [ClockMove]) -> Vec<u32> {
     if records.headers.is_empty() {
@@ -141,11 +147,7 @@ fn control_records(records: &Records, clocks: &mut [ClockMove]) -> Vec<u32> {
     }
     let mut ends = Vec::new();
     for (index, clock) in clocks.iter_mut().enumerate() {
-        let is_control = records
-            .headers(index)
-            .iter()
-            .any(|header| &*header.name == CONTROL_HEADER);
-        if is_control {
+        if is_control(records.headers(index)) {
             *clock = ClockMove::To(TimestampMs::MAX);
             ends.push(index as u32);
         }

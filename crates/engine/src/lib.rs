@@ -73,6 +73,7 @@ pub use headwater_plan::{
     WindowLength, WindowSpec, col, lit, timestamp,
 };
 pub use headwater_state as state;
+pub use input::is_control;
 pub use produce::produce;
 pub use restore::reset;
 pub use settings::{

@@ -18,7 +18,7 @@ use crate::settings::{Decision, ErrorPolicy, Host, RunOptions, Settings};
 use crate::source_task::SourceTask;
 use crate::task::{Effects, Task};
 use headwater_core::env::Env;
-use headwater_core::{Error, Position, Result, Rows, TopicPartition};
+use headwater_core::{Class, Error, Position, Result, Rows, TopicPartition};
 use headwater_log::{Committed, FetchLimits, Fetched, Positions, Reader, Transactor};
 use headwater_operators::Failure;
 use headwater_plan::{LogicalPlan, NodeId, Op};
@@ -74,6 +74,25 @@ pub(crate) struct Common {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sinks: SinkSet,
     pub(crate) screen: Arc<Mutex<Screen>>,
+}
+
+impl Common {
+    /// A source could not read a record: the error policy decides. There are no
+    /// bytes that a dead letter could hold, so both other policies say what was
+    /// left out and go on.
+    fn leave_out_of_source(&self, error: Error) -> Result<()> {
+        let decision = match (&self.settings.on_data_error, error.data_error()) {
+            (ErrorPolicy::Stop, _) => Decision::Stop,
+            (ErrorPolicy::Callback(callback), Some(data)) => callback(data)?,
+            _ => Decision::Skip,
+        };
+        if decision == Decision::Stop {
+            return Err(error);
+        }
+        self.shared.left_out(false);
+        self.host.log(&format!("left out: {error}"));
+        Ok(())
+    }
 }
 
 /// A thread's share of a run.
@@ -353,15 +372,23 @@ impl Worker {
         let Some(transactor) = &mut self.transactor else {
             return Ok(());
         };
+        let common = &self.common;
         for source in &mut self.sources {
             if transactor.pending_bytes() >= self.common.settings.epoch_bytes_max {
                 break;
             }
-            let count = source.poll(
+            let polled = source.poll(
                 Duration::ZERO,
-                self.common.settings.batch_rows_max,
+                common.settings.batch_rows_max,
                 &mut **transactor,
-            )?;
+            );
+            let count = match polled {
+                Err(error) if error.class() == Class::Data => {
+                    common.leave_out_of_source(error)?;
+                    1
+                }
+                polled => polled?,
+            };
             if count > 0 {
                 self.common.shared.saw_records(now);
                 self.epoch.open(now, count as u64);

@@ -232,8 +232,11 @@ fn wait_to_kill(directory: &Path, kill: u64, seed: &mut Seed, child: &mut Child)
             let path = directory.join("rows.jsonl");
             let len = || std::fs::metadata(&path).map_or(0, |file| file.len());
             clock.sleep(Duration::from_millis(seed.below(150)));
-            let before = len();
-            while len() == before && matches!(child.try_wait(), Ok(None)) {
+            let (before, give_up) = (len(), clock.monotonic() + Duration::from_secs(5));
+            while len() == before
+                && matches!(child.try_wait(), Ok(None))
+                && clock.monotonic() < give_up
+            {
                 clock.sleep(Duration::from_micros(50));
             }
             seed.below(3) * seed.below(400)
@@ -266,12 +269,7 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
         child.wait().expect("waits");
         between += u64::from(uncommitted_bytes(directory) > 0);
     }
-    let output = start(directory).wait_with_output().expect("waits");
-    assert!(
-        output.status.success(),
-        "the last run failed: {} HEADWATER_SEED={seed}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    finish(directory, seed);
     println!("{kills} kills, {alive} of a living job, {between} between flush and commit");
     assert!(
         kills * 3 / 4 <= alive,
@@ -284,6 +282,23 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
         "a finished file adds nothing"
     );
     check(directory, &input);
+}
+
+/// Lets the job come to its end; returns what it said.
+fn finish(directory: &Path, seed: u64) -> String {
+    let clock = Env::system().clock;
+    let mut child = start(directory);
+    let give_up = clock.monotonic() + Duration::from_secs(60);
+    while matches!(child.try_wait(), Ok(None)) {
+        if give_up < clock.monotonic() {
+            child.kill().expect("kills");
+        }
+        clock.sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().expect("waits");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "the last run failed: {text} HEADWATER_SEED={seed}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn check(directory: &Path, input: &[Row]) {

@@ -132,7 +132,10 @@ fn run(
 /// only by sharing its caches; 0 where the system does not say.
 fn cpu_ns() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default()
+    text.split(' ')
+        .next()
+        .and_then(|ns| ns.parse().ok())
+        .unwrap_or_default()
 }
 
 fn batches() -> Vec<Batch> {

@@ -423,7 +423,10 @@ fn a_record_without_a_key_is_a_data_error() {
 #[test]
 fn a_failing_record_changes_nothing() {
     let huge = i64::MAX - 5;
-    let spec = WindowSpec { grace_ms: 10, ..hopping(10, 5) };
+    let spec = WindowSpec {
+        grace_ms: 10,
+        ..hopping(10, 5)
+    };
     let inputs = [
         record("a", 7, huge),
         record("a", 2, 1),

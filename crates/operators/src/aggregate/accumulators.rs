@@ -75,6 +75,12 @@ impl Accumulators {
         }
     }
 
+    /// Whether there is one accumulator.
+    #[inline]
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self.folds, Folds::One(_))
+    }
+
     pub(crate) fn items(&self) -> Option<&Items> {
         self.items.as_deref()
     }

@@ -193,22 +193,31 @@ impl StateStore for WindowStore {
 impl WindowStore {
     /// Writes a clock, unless that has been done.
     fn write_clock(&mut self, slot: u32, out: &mut RecordsBuilder) {
-        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let Some(entry) = &mut self.entries[slot as usize] else {
+            return;
+        };
         if !std::mem::take(&mut entry.is_dirty) {
             return;
         }
         entry.is_logged = true;
         let mut value = ValueWriter::new(None);
-        value.int(entry.clock.latest_ms).int(entry.clock.moved_ms).int(entry.clock.closed_ms);
+        value
+            .int(entry.clock.latest_ms)
+            .int(entry.clock.moved_ms)
+            .int(entry.clock.closed_ms);
         out.push(Some(&clock_key(&entry.key)), Some(&value.finish()), 0, None);
     }
 
     /// Writes a window and its new items, unless that has been done.
     fn write_window(&mut self, slot: u32, start_ms: TimestampMs, out: &mut RecordsBuilder) {
-        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let Some(entry) = &mut self.entries[slot as usize] else {
+            return;
+        };
         let index = entry.position(start_ms);
         let Entry { key, windows, .. } = entry;
-        let window = windows.get_mut(index).filter(|window| window.start_ms == start_ms);
+        let window = windows
+            .get_mut(index)
+            .filter(|window| window.start_ms == start_ms);
         let Some(window) = window else { return };
         if !std::mem::take(&mut window.is_dirty) {
             return;
@@ -217,13 +226,25 @@ impl WindowStore {
         let mut value = ValueWriter::new(None);
         value.varint(window.is_empty.into());
         self.aggregators.write(&window.accumulators, &mut value);
-        out.push(Some(&window_key(key, start_ms)), Some(&value.finish()), 0, None);
-        let Some(items) = window.accumulators.items_mut() else { return };
+        out.push(
+            Some(&window_key(key, start_ms)),
+            Some(&value.finish()),
+            0,
+            None,
+        );
+        let Some(items) = window.accumulators.items_mut() else {
+            return;
+        };
         for index in items.take_unlogged() {
             let mut value = ValueWriter::new(None);
             self.aggregators.write_item(items, index, &mut value);
             let sequence = items.first_sequence() + index as u64;
-            out.push(Some(&item_key(key, start_ms, sequence)), Some(&value.finish()), 0, None);
+            out.push(
+                Some(&item_key(key, start_ms, sequence)),
+                Some(&value.finish()),
+                0,
+                None,
+            );
         }
     }
 

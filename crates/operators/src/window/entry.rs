@@ -52,6 +52,22 @@ impl Entry {
         }
     }
 
+    /// Something of every cache line that a record usually needs: those of the
+    /// entry and of its oldest and newest window.
+    #[inline]
+    pub(super) fn read(&self) -> i64 {
+        let read = |window: Option<&OpenWindow>| {
+            window.map_or(0, |window| {
+                let flags = window.is_dirty ^ window.accumulators.is_single();
+                window.start_ms ^ i64::from(flags)
+            })
+        };
+        self.clock.closed_ms
+            ^ i64::from(self.is_dirty)
+            ^ read(self.windows.front())
+            ^ read(self.windows.back())
+    }
+
     /// The index of the first window that starts then or later.
     #[inline]
     pub(super) fn position(&self, start_ms: TimestampMs) -> usize {

@@ -11,7 +11,10 @@ use std::sync::Arc;
 /// The bytes of a key. Compares, orders and hashes as they do.
 #[derive(Clone)]
 pub(super) enum Key {
-    Short { len: u8, bytes: [u8; Key::SHORT_MAX] },
+    Short {
+        len: u8,
+        bytes: [u8; Key::SHORT_MAX],
+    },
     Long(Arc<[u8]>),
 }
 
@@ -26,7 +29,10 @@ impl From<&[u8]> for Key {
         }
         let mut bytes = [0; Key::SHORT_MAX];
         bytes[..key.len()].copy_from_slice(key);
-        Key::Short { len: key.len() as u8, bytes }
+        Key::Short {
+            len: key.len() as u8,
+            bytes,
+        }
     }
 }
 

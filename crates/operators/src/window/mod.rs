@@ -187,7 +187,8 @@ impl Operator for Window {
         for row in 0..batch.len() {
             if row % FETCH_ROWS == 0 {
                 let chunk = row..batch.len().min(row + FETCH_ROWS);
-                self.store.fetch(chunk.map(|row| batch.keys.get(row)), &mut self.fetched);
+                self.store
+                    .fetch(chunk.map(|row| batch.keys.get(row)), &mut self.fetched);
             }
             let at = batch.cause(row).at();
             if 0 < at && self.store.timers.is_due(step.times.before(at)) {

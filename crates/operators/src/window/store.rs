@@ -91,8 +91,7 @@ impl WindowStore {
         let mut read = 0;
         for slot in slots {
             if let Some(Some(entry)) = self.entries.get(slot as usize) {
-                read ^= entry.clock.closed_ms;
-                read ^= entry.windows.front().map_or(0, |window| window.start_ms);
+                read ^= entry.read();
             }
         }
         std::hint::black_box(read);
@@ -225,7 +224,9 @@ impl WindowStore {
         }
         if !window.is_dirty {
             window.is_dirty = true;
-            self.changes.live.push((slot, Live::Window(window.start_ms)));
+            self.changes
+                .live
+                .push((slot, Live::Window(window.start_ms)));
         }
         window
     }

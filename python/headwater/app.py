@@ -1,0 +1,588 @@
+"""The application: the user's program as a whole."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from headwater import _functions, _native
+from headwater._durations import milliseconds, seconds
+from headwater._interactive import is_interactive
+from headwater._signals import StopOnSignal
+from headwater.app_config import ApplicationConfig, checked_name, default_directory, default_name
+from headwater.dataframe.dataframe import StreamingDataFrame
+from headwater.dataframe.registry import FrameRegistry
+from headwater.errors import (
+    InvalidOperation,
+    KafkaNotSupportedError,
+    StreamingDataFrameDuplicate,
+)
+from headwater.models import TimestampType, Topic, TopicConfig
+from headwater.producer import Producer
+from headwater.topic_data import TopicData
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from headwater.app_config import OnError
+    from headwater.models.topic import TimestampExtractor, TopicFormats
+    from headwater.sources import Source
+
+__all__ = ["Application", "RunReport"]
+
+_LOGGER = logging.getLogger("headwater")
+
+# What programs written for Quix Streams may still pass, and what to do instead.
+_KAFKA_ONLY = "it is a setting of Kafka, which arrives in a later release"
+_QUIX_ONLY = {
+    "consumer_extra_config": _KAFKA_ONLY,
+    "producer_extra_config": _KAFKA_ONLY,
+    "request_timeout": _KAFKA_ONLY,
+    "topic_create_timeout": _KAFKA_ONLY,
+    "broker_availability_timeout": _KAFKA_ONLY,
+    "consumer_poll_timeout": _KAFKA_ONLY,
+    "producer_poll_timeout": _KAFKA_ONLY,
+    "max_partition_buffer_size": _KAFKA_ONLY,
+    "topic_manager": _KAFKA_ONLY,
+    "on_consumer_error": "use on_error=",
+    "on_processing_error": "use on_error=, a function of the error that decides",
+    "on_producer_error": "use on_error=",
+    "state_dir": "state lives in the log; its directory is directory=",
+    "rocksdb_options": "state lives in memory and in the log",
+    "use_changelog_topics": "state always has a changelog",
+    "processing_guarantee": "the embedded log is always exactly-once",
+    "on_message_processed": "use sdf.update(f)",
+    "quix_sdk_token": "Headwater knows no vendor's cloud",
+    "quix_portal_api": "Headwater knows no vendor's cloud",
+    "quix_config_builder": "Headwater knows no vendor's cloud",
+    "auto_recover_from_source_offset_out_of_range": "a position that is gone is an error that names it",
+    "state_recovery_offset_reset": "state is restored to the committed end of its changelog",
+}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended, and what it did."""
+
+    ended: str
+    records_in: int
+    rows_out: int
+    records_out: int
+    late: int
+    skipped: int
+    dead_lettered: int
+
+
+@dataclass(frozen=True)
+class _RunOptions:
+    count: int | None
+    timeout: float | None
+    from_earliest: bool
+    commit: bool
+    collect: bool
+    metadata: bool
+    confirm_lost_state: bool
+
+
+class _Parts(NamedTuple):
+    frames: list[_native.Frame]
+    topics: list[tuple[TopicFormats, TopicConfig | None]]
+    sources: list[tuple[str, Any, TopicFormats]]
+    sinks: list[tuple[str, Any]]
+
+
+class Application:
+    """A stream processing program: its topics, data frames, sources and sinks.
+
+    Nothing is opened or contacted before `run`, `get_producer` or `read_topic`.
+
+    Parameters
+    ----------
+    broker_address
+        Kafka arrives in a later release; without it records live in the embedded
+        log, a directory that any number of processes on this host share.
+    name, consumer_group
+        The application's name, one or the other: it owns positions and state. By
+        default the name of the script.
+    directory
+        Where the embedded log lives; by default ``HEADWATER_DIR`` or
+        ``./.headwater``.
+    auto_offset_reset
+        Where a topic is read from at first: ``"earliest"``, ``"latest"``, or
+        ``"error"``.
+    commit_interval
+        The longest that outputs, state and positions wait to be committed, in
+        seconds or as a timedelta; by default 50 ms while records wait.
+    commit_every
+        Commit after this many records too; 0 is never.
+    on_error
+        What happens to a record that cannot be processed: ``"stop"`` ends the run
+        there, after three more tries; ``"skip"`` leaves it out; ``"dead-letter"``
+        writes it to ``<topic>.dead-letter``; a function of the `DataError` returns
+        one of these.
+    workers
+        The number of threads; by default one for each core, but one where a
+        function of yours is called for each record.
+    idle_timeout
+        How long a topic must be quiet before time goes on without it and windows
+        close, in seconds or as a timedelta; None is never.
+    max_out_of_orderness
+        How far records may be out of order, in milliseconds or as a timedelta.
+    max_future
+        How far ahead of its arrival a record's time may be, in milliseconds or as
+        a timedelta; beyond it is a data error.
+    auto_create_topics
+        Whether missing topics are made.
+    loglevel
+        The level of messages on the error output, or None to leave logging alone.
+
+    Examples
+    --------
+    >>> app = Application(name="alerts", directory=tmp_path, commit_interval=0.1, workers=1)
+    >>> sdf = app.dataframe(app.topic("telemetry"))
+    >>> sdf = sdf[sdf["speed"] > 100].to_topic(app.topic("alerts"))
+    >>> app.run(timeout=0.1)
+    []
+
+    With every record that fails kept for later:
+
+    >>> app = Application(name="careful", directory=tmp_path, on_error="dead-letter",
+    ...     auto_offset_reset="latest", commit_every=1000, idle_timeout=None,
+    ...     max_out_of_orderness=500, max_future=60_000, loglevel=None)
+    """
+
+    def __init__(
+        self,
+        broker_address: str | None = None,
+        *,
+        consumer_group: str | None = None,
+        name: str | None = None,
+        directory: str | Path | None = None,
+        auto_offset_reset: Literal["earliest", "latest", "error"] = "earliest",
+        commit_interval: float | timedelta | None = None,
+        commit_every: int = 0,
+        on_error: OnError = "stop",
+        workers: int | None = None,
+        idle_timeout: float | timedelta | None = 10.0,
+        max_out_of_orderness: int | timedelta = 0,
+        max_future: int | timedelta = 86_400_000,
+        auto_create_topics: bool = True,
+        loglevel: str | int | None = "INFO",
+        **unsupported: Any,
+    ) -> None:
+        if broker_address is not None:
+            msg = (
+                "Kafka arrives in a later release; leave out broker_address to use the embedded "
+                "log, which needs nothing installed"
+            )
+            raise KafkaNotSupportedError(msg)
+        for option in unsupported:
+            reason = _QUIX_ONLY.get(option)
+            msg = f"Application() got an unexpected keyword argument {option!r}"
+            raise TypeError(f"{msg}: {reason}" if reason else msg)
+        if name is not None and consumer_group is not None and name != consumer_group:
+            msg = "name and consumer_group are the same thing; give one of them"
+            raise InvalidOperation(msg)
+        self._config = ApplicationConfig(
+            name=checked_name(name or consumer_group or default_name()),
+            directory=Path(directory) if directory is not None else default_directory(),
+            auto_offset_reset=_choice(
+                auto_offset_reset, "auto_offset_reset", ("earliest", "latest", "error")
+            ),
+            commit_interval=_seconds(commit_interval, "commit_interval"),
+            commit_every=_count(commit_every, "commit_every", 0),
+            workers=None if workers is None else _count(workers, "workers", 1),
+            on_error=on_error
+            if callable(on_error)
+            else _choice(on_error, "on_error", ("stop", "skip", "dead-letter")),
+            idle_timeout=_seconds(idle_timeout, "idle_timeout"),
+            max_out_of_orderness_ms=milliseconds(max_out_of_orderness, "max_out_of_orderness"),
+            max_future_ms=milliseconds(max_future, "max_future"),
+            auto_create_topics=auto_create_topics,
+            loglevel=loglevel,
+        )
+        self._opened: _native.Log | None = None
+        self._stopper = _native.Stopper()
+        self._topics: dict[str, Topic] = {}
+        self._sources: dict[str, tuple[Source, Topic]] = {}
+        self._roots: dict[str, _native.Frame] = {}
+        self._frames = FrameRegistry()
+        self._last_run: RunReport | None = None
+        _set_up_logging(loglevel)
+
+    # -- definition ---------------------------------------------------------
+
+    @property
+    def config(self) -> ApplicationConfig:
+        """What the application was told.
+
+        Examples
+        --------
+        >>> app.config.auto_offset_reset
+        'earliest'
+        """
+        return self._config
+
+    @property
+    def last_run(self) -> RunReport | None:
+        """How the last run ended and what it did; None before the first.
+
+        Examples
+        --------
+        >>> app.last_run is None
+        True
+        """
+        return self._last_run
+
+    def topic(
+        self,
+        name: str,
+        value_deserializer: str = "json",
+        key_deserializer: str = "bytes",
+        value_serializer: str = "json",
+        key_serializer: str = "bytes",
+        config: TopicConfig | None = None,
+        timestamp_extractor: TimestampExtractor | None = None,
+    ) -> Topic:
+        """Name a topic and its formats; nothing is contacted.
+
+        Parameters
+        ----------
+        name
+            Letters, digits, ``.``, ``_`` and ``-``.
+        value_deserializer, key_deserializer
+            How records are read: ``"json"``, ``"str"``, ``"bytes"``, ``"int"`` or
+            ``"double"``.
+        value_serializer, key_serializer
+            How records are written.
+        config
+            How the topic is made if it is missing.
+        timestamp_extractor
+            Takes the event time from the record: a function of value, headers,
+            timestamp and its type.
+
+        Examples
+        --------
+        >>> telemetry = app.topic("telemetry", key_deserializer="str",
+        ...     timestamp_extractor=lambda value, headers, timestamp, kind: value["time"])
+        >>> alerts = app.topic("alerts", config=TopicConfig(num_partitions=4))
+        >>> plain = app.topic("plain", value_deserializer="str", value_serializer="str",
+        ...     key_serializer="str")
+        """
+        return self._remember(
+            Topic(
+                name,
+                value_deserializer,
+                key_deserializer,
+                value_serializer,
+                key_serializer,
+                config,
+                timestamp_extractor,
+            )
+        )
+
+    def _remember(self, topic: Topic) -> Topic:
+        self._topics[topic.name] = topic
+        return topic
+
+    def _topic_of(self, topic: Topic | str) -> Topic:
+        """Give a topic of the application by itself or by its name."""
+        if isinstance(topic, str):
+            return self._topics.get(topic) or self._remember(Topic(topic))
+        if not isinstance(topic, Topic):
+            msg = f"expected a topic or its name, not {type(topic).__name__}"
+            raise TypeError(msg)
+        return self._remember(topic)
+
+    def dataframe(
+        self, topic: Topic | str | None = None, source: Source | None = None
+    ) -> StreamingDataFrame:
+        """Begin a data frame on a topic, or on what a source produces.
+
+        In a notebook, calling it again for the same topic replaces the former
+        frame with everything made from it; in a script it is an error.
+
+        Parameters
+        ----------
+        topic
+            The topic that is read, or that the source fills; a name stands for
+            ``app.topic(name)``.
+        source
+            Where records come from.
+
+        Examples
+        --------
+        >>> orders = app.dataframe(app.topic("orders"))
+        >>> from headwater.sources import CSVSource
+        >>> laps = app.dataframe(source=CSVSource("laps.csv"))
+        """
+        if isinstance(topic, str):
+            topic = self.topic(topic)
+        if source is not None:
+            topic = self.add_source(source, topic)
+        if topic is None:
+            msg = 'a data frame needs a topic or a source: app.dataframe(app.topic("name"))'
+            raise InvalidOperation(msg)
+        if not isinstance(topic, Topic):
+            msg = f"dataframe() takes a topic or its name, not {type(topic).__name__}"
+            raise TypeError(msg)
+        self._remember(topic)
+        former = self._roots.get(topic.name)
+        if former is not None:
+            if not is_interactive():
+                msg = (
+                    f"topic {topic.name!r} has a data frame already; keep the first one and make "
+                    "branches of it: a = sdf[...]; b = sdf.apply(...)"
+                )
+                raise StreamingDataFrameDuplicate(msg)
+            self._frames.forget(former)
+        frame = _native.Frame.input(topic._reading, _extractor(topic))
+        self._roots[topic.name] = frame
+        return StreamingDataFrame(self, topic, self._frames.add(frame))
+
+    def add_source(self, source: Source, topic: Topic | str | None = None) -> Topic:
+        """Add a source that fills a topic, without a data frame.
+
+        Parameters
+        ----------
+        source
+            The source.
+        topic
+            The topic that it fills; by default ``source__<name>``.
+
+        Returns
+        -------
+        Topic
+            The topic.
+
+        Examples
+        --------
+        >>> from headwater.sources import CSVSource
+        >>> laps = app.add_source(CSVSource("laps.csv"), app.topic("laps"))
+        """
+        known = self._sources.get(source.name)
+        if known is not None and known[0] is not source and not is_interactive():
+            msg = f"two sources are named {source.name!r}; give one of them another name"
+            raise InvalidOperation(msg)
+        topic = self._topic_of(topic or source.default_topic())
+        source._topic = topic
+        self._sources[source.name] = (source, topic)
+        return topic
+
+    # -- running ------------------------------------------------------------
+
+    def run(
+        self,
+        dataframe: StreamingDataFrame | None = None,
+        timeout: float | timedelta | None = None,
+        count: int | None = None,
+        collect: bool = True,
+        metadata: bool = False,
+        *,
+        start: Literal["earliest"] | None = None,
+        commit: bool = True,
+        confirm_lost_state: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Run until stopped, or until `count` or `timeout` is reached.
+
+        Ctrl-C and SIGTERM finish the epoch and return; a second one raises
+        `KeyboardInterrupt`. In a notebook Ctrl-C raises it after the epoch.
+
+        Parameters
+        ----------
+        dataframe
+            Accepted for old programs: all data frames run.
+        timeout
+            End after this many seconds without a new record.
+        count
+            End after this many rows have reached the end of a data frame.
+        collect
+            With `count` or `timeout`: return those rows.
+        metadata
+            Add ``_key``, ``_timestamp``, ``_headers``, ``_topic``, ``_partition``
+            and ``_offset`` to them.
+        start
+            ``"earliest"`` reads from the beginning; only with ``commit=False``.
+        commit
+            ``False`` leaves everything as it is: no positions, no outputs, no
+            state.
+        confirm_lost_state
+            Go on although the last run kept state that this program lacks.
+
+        Returns
+        -------
+        list
+            The rows as dicts; what is no dict stands under ``_value``.
+
+        Examples
+        --------
+        >>> with app.get_producer() as producer:
+        ...     producer.produce("telemetry", value={"speed": 12.5}, timestamp=1000)
+        >>> app.run(count=1, start="earliest", commit=False)
+        [{'speed': 12.5}]
+        >>> app.run(count=1, timeout=5, metadata=True)[0]["_timestamp"]
+        1000
+        """
+        del dataframe
+        if start not in (None, "earliest"):
+            msg = f'start must be "earliest" or None, not {start!r}'
+            raise ValueError(msg)
+        limit = None if not count else _count(count, "count", 1)
+        wait = None if not timeout else seconds(timeout, "timeout")
+        options = _RunOptions(
+            count=limit,
+            timeout=wait,
+            from_earliest=start is not None,
+            commit=commit,
+            collect=collect and (limit is not None or wait is not None),
+            metadata=metadata,
+            confirm_lost_state=confirm_lost_state,
+        )
+        parts = self._parts()
+        if not parts.frames and not parts.sources:
+            msg = 'there is nothing to run; begin with sdf = app.dataframe(app.topic("name"))'
+            raise InvalidOperation(msg)
+        with StopOnSignal(self.stop):
+            rows, counts = _native.run(self._log, self._config, parts, options, self._stopper)
+        self._last_run = RunReport(**counts)
+        return rows
+
+    def _parts(self) -> _Parts:
+        return _Parts(
+            frames=self._frames.steps(),
+            topics=[(topic._writing, topic.config) for topic in self._topics.values()],
+            sources=[
+                (name, source, topic._writing) for name, (source, topic) in self._sources.items()
+            ],
+            sinks=self._frames.sinks(),
+        )
+
+    def stop(self) -> None:
+        """Ask the run to end after its epoch; from a function or another thread.
+
+        Examples
+        --------
+        >>> app.stop()
+        """
+        self._stopper.stop()
+
+    def clear_state(self) -> None:
+        """Forget the application's state and positions: the next run starts anew.
+
+        Topics and their records stay.
+
+        Examples
+        --------
+        >>> app.clear_state()
+        """
+        _native.clear_state(self._log, self._config)
+
+    def explain(self) -> str:
+        """Say what runs, step by step, and whether Rust or Python runs it.
+
+        Examples
+        --------
+        >>> print(app.explain())  # doctest: +SKIP
+        """
+        return _native.explain(self._frames.steps())
+
+    # -- the log ------------------------------------------------------------
+
+    @property
+    def _log(self) -> _native.Log:
+        if self._opened is None:
+            self._opened = _native.Log.open(self._config.directory)
+        return self._opened
+
+    def get_producer(self) -> Producer:
+        """Make a producer, to be used in a ``with`` block.
+
+        Examples
+        --------
+        >>> with app.get_producer() as producer:
+        ...     producer.produce("telemetry", value={"speed": 12.5}, key="car-1")
+        """
+        return Producer(self._log, list(self._topics.values()))
+
+    def read_topic(
+        self,
+        topic: str | Topic,
+        *,
+        metadata: bool = False,
+        limit: int | None = None,
+    ) -> TopicData:
+        """Read what a topic holds now, without touching the application's position.
+
+        Parameters
+        ----------
+        topic
+            A topic, or its name.
+        metadata
+            Add ``_key``, ``_timestamp``, ``_headers``, ``_topic``, ``_partition``
+            and ``_offset``.
+        limit
+            The most records to read.
+
+        Examples
+        --------
+        >>> with app.get_producer() as producer:
+        ...     producer.produce("laps", value={"lap": 1}, timestamp=1000)
+        >>> list(app.read_topic("laps"))
+        [{'lap': 1}]
+        >>> [row["_timestamp"] for row in app.read_topic("laps", metadata=True, limit=1)]
+        [1000]
+        """
+        if isinstance(topic, str):
+            topic = self._topics.get(topic) or Topic(topic)
+        return TopicData(self._log, topic, metadata=metadata, limit=limit)
+
+    def __repr__(self) -> str:
+        return f"Application(name={self._config.name!r}, directory={str(self._config.directory)!r})"
+
+
+def _extractor(topic: Topic) -> _native.Function | None:
+    """Make the engine's handle on a topic's timestamp extractor."""
+    extract = topic.timestamp_extractor
+    if extract is None:
+        return None
+
+    def call(value: Any, _key: Any, timestamp: int, headers: Any) -> int:
+        return extract(value, headers, timestamp, TimestampType.TIMESTAMP_CREATE_TIME)
+
+    return _functions.native(call, metadata=True, wraps=extract, takes_row=False)
+
+
+def _seconds(value: float | timedelta | None, name: str) -> float | None:
+    return None if value is None else seconds(value, name)
+
+
+def _count(value: int, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name} must be an int, not {value!r}"
+        raise TypeError(msg)
+    if value < least:
+        msg = f"{name} must be at least {least}, not {value}"
+        raise ValueError(msg)
+    return value
+
+
+def _choice(value: Any, name: str, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        listed = ", ".join(f'"{choice}"' for choice in choices)
+        msg = f"{name} must be one of {listed}, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def _set_up_logging(level: str | int | None) -> None:
+    """Show messages on the error output, unless the program logs by itself."""
+    if level is None:
+        return
+    _LOGGER.setLevel(level)
+    if not _LOGGER.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        _LOGGER.addHandler(handler)

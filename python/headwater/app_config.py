@@ -1,0 +1,70 @@
+"""What an application was told."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from headwater.errors import DataError, InvalidOperation
+
+__all__ = ["ApplicationConfig", "ErrorDecision", "OnError"]
+
+ErrorDecision: TypeAlias = Literal["stop", "skip", "dead-letter"]
+"""What happens to a record that cannot be processed."""
+
+OnError: TypeAlias = ErrorDecision | Callable[[DataError], ErrorDecision | bool]
+"""A decision, or a function that takes it."""
+
+
+@dataclass(frozen=True)
+class ApplicationConfig:
+    """What an application was told; it cannot be changed."""
+
+    name: str
+    directory: Path
+    auto_offset_reset: Literal["earliest", "latest", "error"]
+    commit_interval: float | None
+    commit_every: int
+    workers: int | None
+    on_error: OnError
+    idle_timeout: float | None
+    max_out_of_orderness_ms: int
+    max_future_ms: int
+    auto_create_topics: bool
+    loglevel: str | int | None
+
+    @property
+    def consumer_group(self) -> str:
+        """The name, as Kafka calls it."""
+        return self.name
+
+    @property
+    def auto_create_partitions(self) -> int | None:
+        """How many partitions a topic gets that is made because it is missing."""
+        return 1 if self.auto_create_topics else None
+
+
+def default_directory() -> Path:
+    """Give the directory of the embedded log."""
+    return Path(os.environ.get("HEADWATER_DIR") or ".headwater")
+
+
+def default_name() -> str:
+    """Name an application after its script, so that two scripts are two applications."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    stem = Path(script).stem if script else "headwater"
+    name = re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._-]", "-", stem)).strip("-")
+    return name if name and name != "__main__" else "headwater"
+
+
+def checked_name(name: str) -> str:
+    """Check the name of an application."""
+    if not isinstance(name, str) or "--" in name or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        msg = f"the name of an application has letters, digits, `.`, `_` and single `-` only, not {name!r}"
+        raise InvalidOperation(msg)
+    return name

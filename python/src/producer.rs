@@ -1,0 +1,397 @@
+//! `_native.Producer`: appends records one by one, fast.
+//!
+//! A record is copied into a buffer and the call returns; a thread appends the
+//! buffers in batches and makes them durable. What is buffered is bounded in
+//! bytes and in time: a producer that is faster than the log waits for it.
+//!
+//! ```text
+//! produce ── buffer ──(BATCH_BYTES, or LINGER after the first record)──▶ append, flush
+//!    waits while PENDING_BYTES_MAX are buffered
+//! ```
+
+use crate::error::{exception, raise};
+use headwater_core::env::Env;
+use headwater_core::partitioner::partition_of;
+use headwater_core::{Error, Header, Headers, RecordsBuilder, Result, TimestampMs, TopicPartition};
+use headwater_log::{Log, Producer, TopicConfig};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a record waits for others to be appended with.
+const LINGER: Duration = Duration::from_millis(4);
+/// A batch that is appended without waiting.
+const BATCH_BYTES: usize = 1 << 20;
+/// The most that is buffered.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+/// How often a record or a flush that waits looks for Python's signals.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the caller and the thread share.
+struct Shared {
+    buffer: Mutex<Buffer>,
+    /// There is something to append, or to end for.
+    work: Condvar,
+    /// Something has been appended, or has failed.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Buffer {
+    topics: Vec<Topic>,
+    bytes: usize,
+    records: u64,
+    /// Records handed to the log and durable.
+    durable: u64,
+    flush_wanted: bool,
+    is_closing: bool,
+    failure: Option<Error>,
+}
+
+struct Topic {
+    name: Arc<str>,
+    partitions: Vec<RecordsBuilder>,
+    /// The next partition for a record without a key.
+    next: u32,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        // Held for one record or one swap of buffers, and never while the log
+        // or Python is called.
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A producer.
+#[pyclass(frozen, name = "Producer", module = "headwater._native")]
+pub(crate) struct PyProducer {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    log: Arc<dyn Log>,
+    env: Env,
+    config: TopicConfig,
+}
+
+impl PyProducer {
+    pub(crate) fn new(
+        py: Python<'_>,
+        log: Arc<dyn Log>,
+        config: TopicConfig,
+    ) -> PyResult<PyProducer> {
+        let producer = raise(py, py.detach(|| log.producer()))?;
+        let shared = Arc::new(Shared {
+            buffer: Mutex::default(),
+            work: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("headwater-producer".into())
+            .spawn(move || append_all(&for_thread, producer))?;
+        let thread = Mutex::new(Some(thread));
+        Ok(PyProducer {
+            shared,
+            thread,
+            log,
+            env: Env::system(),
+            config,
+        })
+    }
+
+    /// The index of a topic among those written to, with the buffer locked.
+    fn topic(&self, py: Python<'_>, name: &str) -> PyResult<(MutexGuard<'_, Buffer>, usize)> {
+        let buffer = self.shared.lock();
+        if let Some(index) = buffer.topics.iter().position(|topic| &*topic.name == name) {
+            return Ok((buffer, index));
+        }
+        drop(buffer);
+        let partitions = raise(
+            py,
+            py.detach(|| partitions_of(&*self.log, name, &self.config)),
+        )?;
+        let mut topic = Topic {
+            name: name.into(),
+            partitions: Vec::new(),
+            next: 0,
+        };
+        topic
+            .partitions
+            .resize_with(partitions as usize, RecordsBuilder::default);
+        let mut buffer = self.shared.lock();
+        // Another thread may have been here meanwhile.
+        let known = buffer.topics.iter().position(|topic| &*topic.name == name);
+        let index = known.unwrap_or_else(|| {
+            buffer.topics.push(topic);
+            buffer.topics.len() - 1
+        });
+        Ok((buffer, index))
+    }
+
+    /// Waits until `is_done`, with Python's signals looked at.
+    fn wait(&self, py: Python<'_>, is_done: impl Fn(&Buffer) -> bool + Sync) -> PyResult<()> {
+        loop {
+            let done = py.detach(|| {
+                let buffer = self.shared.lock();
+                let waited =
+                    self.shared
+                        .done
+                        .wait_timeout_while(buffer, SIGNAL_INTERVAL, |buffer| {
+                            buffer.failure.is_none() && !is_done(buffer)
+                        });
+                let (mut buffer, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                match buffer.failure.take() {
+                    Some(error) => Err(error),
+                    None => Ok(is_done(&buffer)),
+                }
+            });
+            if raise(py, done)? {
+                return Ok(());
+            }
+            py.check_signals()?;
+        }
+    }
+}
+
+fn partitions_of(log: &dyn Log, name: &str, config: &TopicConfig) -> Result<u32> {
+    if let Some(info) = log.topic(name)? {
+        return Ok(info.config.partitions);
+    }
+    log.create_topic(name, config)?;
+    Ok(config.partitions)
+}
+
+/// The thread: appends what is buffered until the producer closes.
+fn append_all(shared: &Shared, mut producer: Box<dyn Producer>) {
+    loop {
+        let mut buffer = shared.lock();
+        while buffer.bytes == 0 && !buffer.flush_wanted && !buffer.is_closing {
+            buffer = shared
+                .work
+                .wait(buffer)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if !buffer.flush_wanted && !buffer.is_closing && buffer.bytes < BATCH_BYTES {
+            let waited = shared.work.wait_timeout_while(buffer, LINGER, |buffer| {
+                buffer.bytes < BATCH_BYTES && !buffer.flush_wanted && !buffer.is_closing
+            });
+            buffer = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let batches = take_batches(&mut buffer);
+        let (records, is_closing) = (buffer.records, buffer.is_closing);
+        buffer.flush_wanted = false;
+        drop(buffer);
+        let appended = append(&mut *producer, batches);
+        let mut buffer = shared.lock();
+        match appended {
+            Ok(()) => buffer.durable = records,
+            Err(error) => buffer.failure = Some(error),
+        }
+        drop(buffer);
+        shared.done.notify_all();
+        if is_closing {
+            return;
+        }
+    }
+}
+
+fn take_batches(buffer: &mut Buffer) -> Vec<(TopicPartition, RecordsBuilder)> {
+    let mut batches = Vec::new();
+    for topic in &mut buffer.topics {
+        for (partition, builder) in (0..).zip(&mut topic.partitions) {
+            if !builder.is_empty() {
+                let place = TopicPartition::new(Arc::clone(&topic.name), partition);
+                batches.push((place, std::mem::take(builder)));
+            }
+        }
+    }
+    buffer.bytes = 0;
+    batches
+}
+
+fn append(
+    producer: &mut dyn Producer,
+    batches: Vec<(TopicPartition, RecordsBuilder)>,
+) -> Result<()> {
+    for (partition, builder) in batches {
+        producer.append(&partition, builder.finish())?;
+    }
+    producer.flush()
+}
+
+/// A key or a value as bytes: bytes and text as they are, anything else as JSON.
+enum Bytes<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Bytes<'_> {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Borrowed(bytes) => bytes,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+fn bytes_of<'a>(object: &'a Bound<'_, PyAny>, what: &str) -> PyResult<Bytes<'a>> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(Bytes::Borrowed(bytes.as_bytes()));
+    }
+    if let Ok(text) = object.cast::<PyString>() {
+        return Ok(Bytes::Borrowed(text.to_str()?.as_bytes()));
+    }
+    let is_json = object.is_instance_of::<PyDict>()
+        || object.is_instance_of::<PyList>()
+        || object.is_instance_of::<PyTuple>();
+    if !is_json {
+        let got = object.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "a {what} must be bytes, str, dict or list, not {got}; use `topic.serialize(...)` for \
+             other formats"
+        )));
+    }
+    let mut text = Vec::new();
+    crate::json::encode(object, &mut text)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(Bytes::Owned(text))
+}
+
+fn headers_of(headers: Option<&Bound<'_, PyAny>>) -> PyResult<Headers> {
+    let Some(headers) = headers.filter(|headers| !headers.is_none()) else {
+        return Ok(None);
+    };
+    let pairs = match headers.cast::<PyDict>() {
+        Ok(dict) => dict.items().into_any(),
+        Err(_) => headers.clone(),
+    };
+    let mut made = Vec::new();
+    for pair in pairs.try_iter()? {
+        let (name, value): (String, Bound<'_, PyAny>) = pair?.extract()?;
+        let value = match value.is_none() {
+            true => None,
+            false => Some(bytes_of(&value, "header")?.as_slice().into()),
+        };
+        made.push(Header {
+            name: name.into(),
+            value,
+        });
+    }
+    Ok(if made.is_empty() {
+        None
+    } else {
+        Some(made.into())
+    })
+}
+
+#[pymethods]
+impl PyProducer {
+    #[pyo3(signature = (topic, value=None, key=None, headers=None, partition=None, timestamp=None))]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a record")]
+    fn produce(
+        &self,
+        py: Python<'_>,
+        topic: &str,
+        value: Option<&Bound<'_, PyAny>>,
+        key: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+        partition: Option<u32>,
+        timestamp: Option<TimestampMs>,
+    ) -> PyResult<()> {
+        let value = value.map(|value| bytes_of(value, "value")).transpose()?;
+        let key = key.map(|key| bytes_of(key, "key")).transpose()?;
+        let headers = headers_of(headers)?;
+        let timestamp = timestamp.unwrap_or_else(|| self.env.clock.wall_ms());
+        let (value, key) = (
+            value.as_ref().map(Bytes::as_slice),
+            key.as_ref().map(Bytes::as_slice),
+        );
+        let (mut buffer, index) = self.topic(py, topic)?;
+        if buffer.is_closing {
+            return Err(exception(
+                py,
+                "ProducerClosed",
+                "the producer has been closed",
+            ));
+        }
+        if let Some(error) = buffer.failure.take() {
+            return raise(py, Err(error));
+        }
+        let topic = &mut buffer.topics[index];
+        let count = topic.partitions.len() as u32;
+        let partition = match (partition, key) {
+            (Some(partition), _) if partition >= count => {
+                return Err(PyValueError::new_err(format!(
+                    "topic {:?} has {count} partitions, there is no partition {partition}",
+                    topic.name
+                )));
+            }
+            (Some(partition), _) => partition,
+            (None, Some(key)) => partition_of(key, count),
+            (None, None) => {
+                topic.next = (topic.next + 1) % count;
+                topic.next
+            }
+        };
+        topic.partitions[partition as usize].push(key, value, timestamp, headers);
+        let was_empty = buffer.bytes == 0;
+        let before = buffer.bytes;
+        buffer.bytes += 32 + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        buffer.records += 1;
+        let is_full = buffer.bytes > PENDING_BYTES_MAX;
+        let is_batch = before < BATCH_BYTES && buffer.bytes >= BATCH_BYTES;
+        drop(buffer);
+        if was_empty || is_batch {
+            self.shared.work.notify_one();
+        }
+        if is_full {
+            self.wait(py, |buffer| buffer.bytes <= PENDING_BYTES_MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything produced is durable.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let records = {
+            let mut buffer = self.shared.lock();
+            if let Some(error) = buffer.failure.take() {
+                drop(buffer);
+                return raise(py, Err(error));
+            }
+            buffer.flush_wanted = true;
+            buffer.records
+        };
+        self.shared.work.notify_one();
+        self.wait(py, |buffer| buffer.durable >= records)
+    }
+
+    /// Flushes, and ends the thread.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(thread) = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return Ok(());
+        };
+        let flushed = self.flush(py);
+        self.shared.lock().is_closing = true;
+        self.shared.work.notify_one();
+        py.detach(|| {
+            // The thread holds nothing that a panic in it could leave undone.
+            let _ = thread.join();
+        });
+        flushed
+    }
+}
+
+impl Drop for PyProducer {
+    fn drop(&mut self) {
+        self.shared.lock().is_closing = true;
+        self.shared.work.notify_one();
+    }
+}
