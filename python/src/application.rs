@@ -10,14 +10,14 @@ use crate::log::{ConfigInput, PyLog};
 use crate::rows::{KeyFormats, delivered_rows};
 use crate::sink::UserSink;
 use crate::source::UserSource;
+use headwater::core::env::Env;
+use headwater::core::{DataError, Error, Result};
+use headwater::operators::Function;
+use headwater::plan::LogicalPlan;
 use headwater::{
     Application, Decision, Ended, ErrorPolicy, OffsetReset, Report, RunOptions, Settings, Start,
     Stopper,
 };
-use headwater_core::env::Env;
-use headwater_core::{DataError, Error, Result};
-use headwater_operators::Function;
-use headwater_plan::LogicalPlan;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};

@@ -5,7 +5,7 @@
 
 use crate::error::raise;
 use crate::source::Extracting;
-use headwater_connect::{
+use headwater::connect::{
     AtEnd, CellTypes, CsvSink, CsvSinkOptions, CsvSource, CsvSourceOptions, ExistingFile,
     JsonLinesSink, JsonLinesSinkOptions, JsonLinesSource, JsonLinesSourceOptions, Sink, Source,
     TimestampField, TimestampFormat,

@@ -6,7 +6,7 @@
 //! `SystemExit`) crosses the engine as the source of an error that no policy
 //! sees, and leaves it as itself.
 
-use headwater_core::{Class, DataError, Error};
+use headwater::core::{Class, DataError, Error};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTraceback};
@@ -54,7 +54,7 @@ pub(crate) fn exception(py: Python<'_>, name: &str, message: &str) -> PyErr {
 }
 
 /// The result of a call of ours, for Python.
-pub(crate) fn raise<T>(py: Python<'_>, result: headwater_core::Result<T>) -> PyResult<T> {
+pub(crate) fn raise<T>(py: Python<'_>, result: headwater::core::Result<T>) -> PyResult<T> {
     result.map_err(|error| to_python(py, error))
 }
 

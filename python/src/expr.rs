@@ -5,8 +5,8 @@
 
 use crate::function::{PyFunction, UserFunction};
 use crate::value::to_value;
-use headwater_core::{FieldPath, Step, Value};
-use headwater_plan::{BinaryOp, CastTo, Expr, OnCastError, ScalarFunction, UnaryOp};
+use headwater::core::{FieldPath, Step, Value};
+use headwater::plan::{BinaryOp, CastTo, Expr, OnCastError, ScalarFunction, UnaryOp};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::sync::Arc;

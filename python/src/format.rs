@@ -1,8 +1,8 @@
 //! Keys and values as bytes, by the format of their topic.
 
 use crate::json::{Decoder, encode};
-use headwater_core::json::Locator;
-use headwater_plan::TextFormat;
+use headwater::core::json::Locator;
+use headwater::plan::TextFormat;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};

@@ -7,7 +7,7 @@ use crate::expr::{PyExpr, UsedFunctions};
 use crate::format;
 use crate::function::PyFunction;
 use crate::window::PyWindow;
-use headwater_plan::{
+use headwater::plan::{
     BatchForm, DataFrame, Expr, Input, LogicalPlan, MissingField, Op, Origin, Print, PrintTable,
     Target, TopicRef,
 };
@@ -336,7 +336,7 @@ fn boxed(names: Vec<String>) -> Vec<Box<str>> {
 pub(crate) fn plan_of(
     py: Python<'_>,
     frames: &[Py<PyFrame>],
-) -> headwater_core::Result<(LogicalPlan, UsedFunctions)> {
+) -> headwater::core::Result<(LogicalPlan, UsedFunctions)> {
     let mut functions: UsedFunctions = Vec::new();
     for frame in frames {
         let mut step = Some(frame.clone_ref(py));

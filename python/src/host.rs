@@ -2,7 +2,7 @@
 
 use crate::error::end;
 use headwater::Host;
-use headwater_core::Result;
+use headwater::core::Result;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 use std::sync::Mutex;

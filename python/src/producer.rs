@@ -10,10 +10,12 @@
 //! ```
 
 use crate::error::{exception, raise};
-use headwater_core::env::Env;
-use headwater_core::partitioner::partition_of;
-use headwater_core::{Error, Header, Headers, RecordsBuilder, Result, TimestampMs, TopicPartition};
-use headwater_log::{Log, Producer, TopicConfig};
+use headwater::core::env::Env;
+use headwater::core::partitioner::partition_of;
+use headwater::core::{
+    Error, Header, Headers, RecordsBuilder, Result, TimestampMs, TopicPartition,
+};
+use headwater::log::{Log, Producer, TopicConfig};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};

@@ -3,9 +3,9 @@
 use crate::format;
 use crate::function::{PyObjects, headers_list};
 use crate::json::Decoder;
-use headwater_connect::Delivery;
-use headwater_core::{Batch, DataError, Position, Rows, TopicPartition};
-use headwater_plan::TextFormat;
+use headwater::connect::Delivery;
+use headwater::core::{Batch, DataError, Position, Rows, TopicPartition};
+use headwater::plan::TextFormat;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

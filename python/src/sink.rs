@@ -7,9 +7,9 @@ use crate::error::end;
 use crate::format;
 use crate::function::headers_list;
 use crate::rows::{KeyFormats, key_format, values};
-use headwater_connect::{Delivery, Sink};
-use headwater_core::env::Env;
-use headwater_core::{Error, Result};
+use headwater::connect::{Delivery, Sink};
+use headwater::core::env::Env;
+use headwater::core::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

@@ -6,10 +6,10 @@
 
 use crate::error::{end, exception};
 use crate::format;
-use headwater_connect::{Source, SourceBatch};
-use headwater_core::env::Env;
-use headwater_core::{Error, Headers, Records, RecordsBuilder, Result, TimestampMs};
-use headwater_plan::TextFormat;
+use headwater::connect::{Source, SourceBatch};
+use headwater::core::env::Env;
+use headwater::core::{Error, Headers, Records, RecordsBuilder, Result, TimestampMs};
+use headwater::plan::TextFormat;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -76,7 +76,7 @@ impl PySourceQueue {
             .map(|headers| {
                 headers
                     .into_iter()
-                    .map(|(name, value)| headwater_core::Header {
+                    .map(|(name, value)| headwater::core::Header {
                         name: name.into(),
                         value: value.map(Into::into),
                     })

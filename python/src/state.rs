@@ -7,8 +7,8 @@
 use crate::error::exception;
 use crate::function::owner_count;
 use crate::json::{Decoder, encode};
-use headwater_core::TimestampMs;
-use headwater_state::KeyedStore;
+use headwater::core::TimestampMs;
+use headwater::state::KeyedStore;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -109,7 +109,7 @@ impl PyState {
     fn with<R>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&mut headwater_state::KeyedState<'_>) -> R,
+        work: impl FnOnce(&mut headwater::state::KeyedState<'_>) -> R,
     ) -> PyResult<R> {
         let shared = self
             .0

@@ -1,7 +1,7 @@
 //! Single values on their way between Python and the engine.
 
 use crate::json::{Decoder, encode, is_numpy_scalar};
-use headwater_core::{Column, ColumnBuilder, DataError, Evaluated, RowError, Value, ValueRef};
+use headwater::core::{Column, ColumnBuilder, DataError, Evaluated, RowError, Value, ValueRef};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 

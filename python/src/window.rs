@@ -2,7 +2,7 @@
 
 use crate::expr::{PyExpr, UsedFunctions};
 use crate::function::PyFunction;
-use headwater_plan::{Aggregate, AggregateFunction, Closing, Emit, WindowLength, WindowSpec};
+use headwater::plan::{Aggregate, AggregateFunction, Closing, Emit, WindowLength, WindowSpec};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::Arc;

@@ -17,7 +17,14 @@ pub struct KeyWriter(Vec<u8>);
 impl KeyWriter {
     /// A key whose first byte tells it from other kinds of the same store.
     pub fn new(kind: u8) -> Self {
-        KeyWriter(vec![kind])
+        KeyWriter::reusing(Vec::with_capacity(32), kind)
+    }
+
+    /// As [`KeyWriter::new`], in the memory of an earlier key.
+    pub fn reusing(mut buffer: Vec<u8>, kind: u8) -> Self {
+        buffer.clear();
+        buffer.push(kind);
+        KeyWriter(buffer)
     }
 
     /// Appends bytes that may be missing; missing differs from empty.
@@ -94,10 +101,15 @@ pub struct ValueWriter(Vec<u8>);
 impl ValueWriter {
     /// A value that expires at `expires_ms` by event time, or never.
     pub fn new(expires_ms: Option<i64>) -> Self {
-        let mut bytes = Vec::with_capacity(64);
-        bytes.push(FORMAT_VERSION);
-        bytes.extend_from_slice(&expires_ms.unwrap_or(i64::MAX).to_le_bytes());
-        ValueWriter(bytes)
+        ValueWriter::reusing(Vec::with_capacity(64), expires_ms)
+    }
+
+    /// As [`ValueWriter::new`], in the memory of an earlier value.
+    pub fn reusing(mut buffer: Vec<u8>, expires_ms: Option<i64>) -> Self {
+        buffer.clear();
+        buffer.push(FORMAT_VERSION);
+        buffer.extend_from_slice(&expires_ms.unwrap_or(i64::MAX).to_le_bytes());
+        ValueWriter(buffer)
     }
 
     /// Appends a number in few bytes if it is small.

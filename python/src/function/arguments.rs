@@ -4,10 +4,10 @@ use super::UserFunction;
 use super::objects::{Origin, PyObjects};
 use super::row::{LazyRows, Row};
 use crate::json::Decoder;
-use headwater_core::arrow::buffer::Buffer;
-use headwater_core::json::Locator;
-use headwater_core::{Column, DataError, JsonRows, Objects, RowError, Rows, Span};
-use headwater_operators::Call;
+use headwater::core::arrow::buffer::Buffer;
+use headwater::core::json::Locator;
+use headwater::core::{Column, DataError, JsonRows, Objects, RowError, Rows, Span};
+use headwater::operators::Call;
 use pyo3::prelude::*;
 use std::sync::Arc;
 

@@ -5,10 +5,10 @@
 //! other, and NaN in a result is a missing value again.
 
 use crate::value::{to_column, to_list};
-use headwater_core::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use headwater_core::arrow::schema::{Field, Schema};
-use headwater_core::{Column, DataError};
-use headwater_plan::BatchForm;
+use headwater::core::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use headwater::core::arrow::schema::{Field, Schema};
+use headwater::core::{Column, DataError};
+use headwater::plan::BatchForm;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
@@ -70,7 +70,7 @@ fn arrow_array(name: &str, column: &Column) -> Result<ArrayRef, Failure> {
         // from it is then null too.
         Column::Null(len) => Arc::new(
             std::iter::repeat_n(None::<f64>, *len)
-                .collect::<headwater_core::arrow::array::Float64Array>(),
+                .collect::<headwater::core::arrow::array::Float64Array>(),
         ),
         Column::Bool(array) => Arc::new(array.clone()),
         Column::Int(array) => Arc::new(array.clone()),

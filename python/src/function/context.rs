@@ -1,6 +1,6 @@
 //! Which record a user's function is processing, for `message_context()`.
 
-use headwater_core::{Batch, TopicPartition};
+use headwater::core::{Batch, TopicPartition};
 use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
 

@@ -29,12 +29,12 @@ use crate::format;
 use crate::json::Decoder;
 use crate::value::to_value;
 use call::Calls;
-use headwater_core::{
+use headwater::core::{
     Column, ColumnBuilder, DataError, Error, Evaluated, FieldPath, Result, RowError, Rows, Value,
     ValueRef,
 };
-use headwater_operators::{Call, Function, FunctionRows, Wants};
-use headwater_plan::{BatchForm, FunctionRef, FunctionShape, TextFormat};
+use headwater::operators::{Call, Function, FunctionRows, Wants};
+use headwater::plan::{BatchForm, FunctionRef, FunctionShape, TextFormat};
 use objects::Origin;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -323,7 +323,7 @@ struct Origins {
 }
 
 impl Origins {
-    fn finish(self, texts: Option<headwater_core::JsonRows>) -> Option<Origin> {
+    fn finish(self, texts: Option<headwater::core::JsonRows>) -> Option<Origin> {
         let is_any = self.rows.iter().any(|row| *row != Origin::NONE);
         texts.filter(|_| is_any).map(|texts| Origin {
             texts,

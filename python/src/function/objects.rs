@@ -2,7 +2,7 @@
 
 use crate::json::{encode, encode_over};
 use crate::value::{to_column, with_value};
-use headwater_core::{
+use headwater::core::{
     ColumnBuilder, DataError, Evaluated, FieldPath, JsonRows, Objects, RowError, Span, Step,
     ValueRef,
 };

@@ -8,8 +8,8 @@
 //! gets an exact `dict`. The methods here serve a person at a debugger's prompt.
 
 use crate::json::Decoder;
-use headwater_core::json::Locator;
-use headwater_core::{Column, DataError, FieldPath, JsonRows, RowError};
+use headwater::core::json::Locator;
+use headwater::core::{Column, DataError, FieldPath, JsonRows, RowError};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -5,7 +5,7 @@
 //! its bytes before it looks anywhere else.
 
 use ahash::AHasher;
-use headwater_core::{ValueRef, json};
+use headwater::core::{ValueRef, json};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};

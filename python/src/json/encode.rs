@@ -3,7 +3,7 @@
 //! What JSON has no form for is a data error that names the field and says what
 //! to write instead; nothing is turned into text by guessing.
 
-use headwater_core::{DataError, FieldPath, Step, ValueRef, json};
+use headwater::core::{DataError, FieldPath, Step, ValueRef, json};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 

@@ -6,7 +6,7 @@
 //! written anew.
 
 use super::encode::{Refusal, digits_of, name_of, write};
-use headwater_core::{DataError, Step, ValueRef, json};
+use headwater::core::{DataError, Step, ValueRef, json};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use std::borrow::Cow;

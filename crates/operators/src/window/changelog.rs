@@ -81,19 +81,19 @@ impl Changes {
     }
 }
 
-fn clock_key(key: &[u8]) -> Vec<u8> {
-    KeyWriter::new(KIND_CLOCK).bytes(Some(key)).finish()
+fn clock_key(buffer: Vec<u8>, key: &[u8]) -> Vec<u8> {
+    KeyWriter::reusing(buffer, KIND_CLOCK).bytes(Some(key)).finish()
 }
 
-fn window_key(key: &[u8], start_ms: TimestampMs) -> Vec<u8> {
-    KeyWriter::new(KIND_WINDOW)
+fn window_key(buffer: Vec<u8>, key: &[u8], start_ms: TimestampMs) -> Vec<u8> {
+    KeyWriter::reusing(buffer, KIND_WINDOW)
         .bytes(Some(key))
         .int(start_ms)
         .finish()
 }
 
-fn item_key(key: &[u8], start_ms: TimestampMs, sequence: u64) -> Vec<u8> {
-    KeyWriter::new(KIND_ITEM)
+fn item_key(buffer: Vec<u8>, key: &[u8], start_ms: TimestampMs, sequence: u64) -> Vec<u8> {
+    KeyWriter::reusing(buffer, KIND_ITEM)
         .bytes(Some(key))
         .int(start_ms)
         .int(sequence as i64)
