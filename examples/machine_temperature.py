@@ -57,7 +57,8 @@ def measure(recording: Path, directory: str) -> list[Row]:
 
 def is_alarm(row: Row) -> bool:
     """Whether a window is cold, whatever its ups and downs."""
-    return row["mean"] + DEVIATIONS * (row["deviation"] or 0.0) < COLD
+    highest: float = row["mean"] + DEVIATIONS * (row["deviation"] or 0.0)
+    return highest < COLD
 
 
 def join(spans: list[Span]) -> list[Span]:
@@ -90,9 +91,9 @@ def check(rows: list[Row], recording: Path) -> None:
     The means must agree within 1e-12 and the deviations within 1e-9, relatively: pandas
     adds in another order than that of the records.
     """
-    import pandas as pd  # noqa: PLC0415, the example also runs without pandas
+    import pandas as pd  # only here, so that the example also runs without pandas
 
-    frame = pd.read_csv(recording, parse_dates=["timestamp"], float_precision="round_trip")
+    frame = pd.read_csv(recording, parse_dates=["timestamp"])
     values = frame.set_index("timestamp")["value"]
     tumbling = [
         values.resample(SIZE, origin="epoch", offset=hop * ADVANCE).agg(["mean", "std", "count"])

@@ -15,6 +15,7 @@ class MessageContext(NamedTuple):
 
     topic: str
     partition: int
+    offset: int | None
 
 
 def message_context() -> MessageContext:

@@ -60,6 +60,7 @@ impl<'a> StateLoan<'a> {
         py: Python<'py>,
         key: Option<&[u8]>,
         now_ms: TimestampMs,
+        watermark_ms: TimestampMs,
     ) -> PyResult<Bound<'py, PyState>> {
         {
             let mut lent = lock(&self.shared);
@@ -69,6 +70,7 @@ impl<'a> StateLoan<'a> {
                 .store
                 .as_mut()
                 .expect("the store is lent until the loan ends");
+            store.set_watermark(watermark_ms);
             let mut state = store.of_key(key, now_ms);
             if state.has_clock() {
                 state.advance_clock();

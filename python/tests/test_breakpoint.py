@@ -40,7 +40,8 @@ def double(row):
 
 
 sdf = sdf[sdf["number"].apply(
-    lambda number: number > 0
+    lambda number:
+        number > 0
 )]
 sdf = sdf.apply(double)
 sdf = sdf.to_topic("doubled")
@@ -112,6 +113,14 @@ class Editor:
         self.ask("configurationDone")
         self._next(lambda said: said.get("request_seq") == attaching)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        # Leaving lets the debugger's own process end.
+        self._file.close()
+        self._socket.close()
+
     def evaluate(self, thread: int, expression: str) -> str:
         """Evaluate an expression in the frame that has stopped."""
         frames = self.ask("stackTrace", threadId=thread)["stackFrames"]
@@ -140,6 +149,20 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def drive(editor: Editor, script: Path, in_lambda: int, in_function: int) -> list[tuple[int, str]]:
+    """Stop five times, look at the row, go on; return the lines and what was seen there."""
+    editor.attach(script, [in_lambda, in_function])
+    seen = []
+    for _ in range(5):
+        thread = editor.wait_for("stopped")["threadId"]
+        line = editor.stopped_line(thread)
+        shown = "number" if line == in_lambda else "dict(row), doubled"
+        seen.append((line, editor.evaluate(thread, shown)))
+        editor.ask("continue", threadId=thread)
+    editor.wait_for("terminated")
+    return seen
+
+
 @pytest.mark.slow
 def test_a_breakpoint_stops_in_a_lambda_and_in_a_function(tmp_path: Path) -> None:
     (tmp_path / "producer.py").write_text(PRODUCER)
@@ -147,31 +170,23 @@ def test_a_breakpoint_stops_in_a_lambda_and_in_a_function(tmp_path: Path) -> Non
     script.write_text(PIPELINE)
     subprocess.run([sys.executable, "producer.py"], cwd=tmp_path, check=True, timeout=TIMEOUT_S)
     lines = PIPELINE.splitlines()
-    in_lambda = lines.index("    lambda number: number > 0") + 1
+    in_lambda = lines.index("        number > 0") + 1
     in_function = lines.index('    return {"doubled": doubled}') + 1
 
     port = _free_port()
     listen = ["-m", "debugpy", "--listen", f"127.0.0.1:{port}", "--wait-for-client", str(script)]
-    process = subprocess.Popen(
-        [sys.executable, "-X", "frozen_modules=off", *listen],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        editor = Editor(port)
-        editor.attach(script, [in_lambda, in_function])
-        seen = []
-        for _ in range(5):
-            thread = editor.wait_for("stopped")["threadId"]
-            line = editor.stopped_line(thread)
-            shown = "number" if line == in_lambda else "dict(row), doubled"
-            seen.append((line, editor.evaluate(thread, shown)))
-            editor.ask("continue", threadId=thread)
-        output, _ = process.communicate(timeout=TIMEOUT_S)
-    finally:
-        process.kill()
-    assert process.returncode == 0, output.decode()
+    command = [sys.executable, "-X", "frozen_modules=off", *listen]
+    output = tmp_path / "output.txt"
+    with (
+        output.open("wb") as said,
+        subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said) as process,
+    ):
+        try:
+            with Editor(port) as editor:
+                seen = drive(editor, script, in_lambda, in_function)
+            assert process.wait(TIMEOUT_S) == 0, output.read_text()
+        finally:
+            process.kill()
     assert sorted(shown for line, shown in seen if line == in_lambda) == ["0", "1", "2"]
     assert [shown for line, shown in seen if line == in_function] == [
         "({'number': 1, 'unit': 'km'}, 2)",

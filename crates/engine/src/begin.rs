@@ -61,7 +61,7 @@ pub(crate) fn make_tasks(
                     partition: partition.clone(),
                     input: lowered.input()?,
                     tree: lowered.tree()?,
-                    keyed: KeyedStore::default(),
+                    keyed: KeyedStore::new(application.settings.max_future_ms),
                     watermark: begin.watermark,
                     before_step: None,
                 },

@@ -155,8 +155,7 @@ impl Task {
 
     /// Removes state whose time to live has passed.
     pub(crate) fn sweep(&mut self) {
-        let horizon = self.watermark.saturating_sub(self.input.max_future_ms);
-        self.keyed.sweep(horizon, SWEPT_MAX);
+        self.keyed.sweep(self.watermark, SWEPT_MAX);
     }
 
     /// Puts state and time back to where they were before the last step.

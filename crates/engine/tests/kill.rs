@@ -94,6 +94,8 @@ fn child_runs_the_job() {
             name: "time".into(),
             format: TimestampFormat::Milliseconds,
         }),
+        // So that the input outlasts the kills.
+        delay: Duration::from_micros(100),
         ..CsvSourceOptions::default()
     };
     let source = CsvSource::new(directory.join("input.csv"), options);
@@ -253,7 +255,7 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
     let mut random = Seed(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let directory = folder.path();
-    let input = write_input(directory, &mut random, kills * 1_500);
+    let input = write_input(directory, &mut random, kills * 2_500);
     let (mut alive, mut between) = (0, 0);
     for kill in 0..kills {
         let mut child = start(directory);
@@ -297,7 +299,10 @@ fn finish(directory: &Path, seed: u64) -> String {
     }
     let output = child.wait_with_output().expect("waits");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "the last run failed: {text} HEADWATER_SEED={seed}");
+    assert!(
+        output.status.success(),
+        "the last run failed: {text} HEADWATER_SEED={seed}"
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

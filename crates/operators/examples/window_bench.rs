@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     for (name, length, (closing, emit), functions) in variants {
         if wanted
             .as_ref()
-            .is_none_or(|wanted| name.starts_with(wanted.as_str()))
+            .is_none_or(|wanted| name == wanted.as_str())
         {
             run(name, length, (closing, emit), functions)?;
         }

@@ -31,6 +31,8 @@ pub struct KeyedStore {
     changed_index: HashMap<Arc<[u8]>, (), FixedHash>,
     /// What expires at or before this is gone, whatever its key's clock says.
     horizon_ms: Option<TimestampMs>,
+    /// How far the horizon trails the watermark.
+    max_future_ms: i64,
     /// Entries by expiry, for sweeping.
     expiries: BTreeMap<(TimestampMs, Arc<[u8]>), ()>,
 }
@@ -45,11 +47,19 @@ enum Entry {
 }
 
 impl KeyedStore {
-    /// Says how far the watermark stood, less the most that a record may be ahead
-    /// of time, when the next record arrived. Sweeping goes no further, so it
-    /// never changes what a record reads.
-    pub fn set_horizon(&mut self, horizon_ms: TimestampMs) {
-        self.horizon_ms = Some(horizon_ms);
+    /// A store for records that may be `max_future_ms` ahead of time.
+    pub fn new(max_future_ms: i64) -> Self {
+        KeyedStore {
+            max_future_ms,
+            ..KeyedStore::default()
+        }
+    }
+
+    /// Says where the watermark stood when the next record arrived. What expired
+    /// `max_future` before it is gone; sweeping goes no further, so it never
+    /// changes what a record reads.
+    pub fn set_watermark(&mut self, watermark_ms: TimestampMs) {
+        self.horizon_ms = Some(watermark_ms.saturating_sub(self.max_future_ms));
     }
 
     /// The state of one key, seen by a record of that event time.
@@ -85,9 +95,10 @@ impl KeyedStore {
         }
     }
 
-    /// Removes what has expired by `horizon_ms`, the watermark less the most that
-    /// a record may be ahead of time; at most `entries_max` entries.
-    pub fn sweep(&mut self, horizon_ms: TimestampMs, entries_max: usize) {
+    /// Removes what expired `max_future` before `watermark_ms`, at most
+    /// `entries_max` entries.
+    pub fn sweep(&mut self, watermark_ms: TimestampMs, entries_max: usize) {
+        let horizon_ms = watermark_ms.saturating_sub(self.max_future_ms);
         for _ in 0..entries_max {
             let Some(((expires, key), ())) = self.expiries.first_key_value() else {
                 return;
@@ -253,7 +264,7 @@ impl StateStore for KeyedStore {
     }
 
     fn clear(&mut self) {
-        *self = KeyedStore::default();
+        *self = KeyedStore::new(self.max_future_ms);
     }
 
     fn len(&self) -> usize {
@@ -325,14 +336,14 @@ mod tests {
 
     #[test]
     fn a_time_to_live_follows_the_keys_own_clock() {
-        let mut store = KeyedStore::default();
+        let mut store = KeyedStore::new(9_000);
         store.of_key(Some(b"slow"), 100).set(b"x", b"1", Some(50));
         store
             .of_key(Some(b"fast"), 10_000)
             .set(b"x", b"1", Some(50));
         assert!(store.of_key(Some(b"slow"), 149).get(b"x").is_some());
         assert!(store.of_key(Some(b"slow"), 150).get(b"x").is_none());
-        store.sweep(1_000, 10);
+        store.sweep(10_000, 10);
         assert_eq!(
             store.of_key(Some(b"fast"), 10_010).get(b"x").as_deref(),
             Some(b"1".as_slice())

@@ -22,6 +22,7 @@ rows["g"] = (x * x + y * y + z * z) ** 0.5 / 9.80665
 # its end, so a phone that was cut off for minutes loses nothing.
 windows = rows.hopping_window(2000, 250).agg(phone=First("device"), total_g=Sum("g")).final()
 alerts = windows[windows["total_g"] > 300]  # 1.5 g on average over two hundred readings
+alerts["total_g"] = alerts["total_g"].round(1)
 
 
 def add_time(alert: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ use crate::format;
 use crate::state::StateLoan;
 use crate::value::with_value;
 use headwater::core::{Batch, ColumnBuilder, DataError, Error, Header, JsonRows, Result, ValueRef};
-use headwater::operators::{Call, Wants};
+use headwater::operators::{Call, StepTimes, Wants};
 use headwater::plan::FunctionShape;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -20,6 +20,7 @@ pub(super) struct Calls<'py, 'a> {
     function: &'a UserFunction,
     callable: Bound<'py, PyAny>,
     batch: &'a Batch,
+    times: &'a StepTimes,
     shape: FunctionShape,
     arguments: Arguments<'a>,
     argument: Option<Bound<'py, PyAny>>,
@@ -41,13 +42,14 @@ impl<'py, 'a> Calls<'py, 'a> {
             function,
             callable: function.callable.bind(py).clone(),
             batch: call.batch,
+            times: call.times,
             shape: call.shape,
             arguments,
             argument: None,
             state,
             next: 0,
             ended: None,
-            _processing: context::enter(call.partition, call.batch),
+            _processing: context::enter(call.partition, call.positions, call.batch),
         })
     }
 
@@ -94,6 +96,7 @@ impl<'py, 'a> Calls<'py, 'a> {
                 self.py,
                 self.batch.keys.get(row),
                 self.batch.timestamps[row],
+                self.times.before(self.batch.cause(row).at()),
             )?;
             arguments.push(state.into_any());
         }

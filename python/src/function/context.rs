@@ -1,23 +1,40 @@
 //! Which record a user's function is processing, for `message_context()`.
 
-use headwater::core::{Batch, TopicPartition};
+use headwater::core::arrow::buffer::ScalarBuffer;
+use headwater::core::{Batch, Cause, Positions, TopicPartition};
 use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
 
 thread_local! {
-    static PARTITION: RefCell<Option<TopicPartition>> = const { RefCell::new(None) };
+    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
     static ROW: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Where the rows of a batch stand.
+struct Place {
+    partition: TopicPartition,
+    positions: Option<Positions>,
+    causes: ScalarBuffer<u64>,
 }
 
 /// Functions of one batch are being called; ends when dropped.
 pub(super) struct Processing {
-    outer: Option<TopicPartition>,
+    outer: Option<Place>,
 }
 
 /// Says where the records of a batch stand.
-pub(super) fn enter(partition: &TopicPartition, _batch: &Batch) -> Processing {
+pub(super) fn enter(
+    partition: &TopicPartition,
+    positions: Option<&Positions>,
+    batch: &Batch,
+) -> Processing {
+    let place = Place {
+        partition: partition.clone(),
+        positions: positions.cloned(),
+        causes: batch.causes.clone(),
+    };
     Processing {
-        outer: PARTITION.replace(Some(partition.clone())),
+        outer: PLACE.replace(Some(place)),
     }
 }
 
@@ -29,16 +46,24 @@ pub(super) fn set_row(row: usize) {
 
 impl Drop for Processing {
     fn drop(&mut self) {
-        PARTITION.replace(self.outer.take());
+        PLACE.replace(self.outer.take());
     }
 }
 
-/// The topic and partition of the record that is being processed, or None.
+/// Topic, partition and offset of the record that is being processed, or None.
+/// A row that time emitted outside any record has no offset.
 #[pyfunction]
-pub(crate) fn message_context() -> Option<(String, u32)> {
-    PARTITION.with_borrow(|partition| {
-        partition
+pub(crate) fn message_context() -> Option<(String, u32, Option<u64>)> {
+    PLACE.with_borrow(|place| {
+        let place = place.as_ref()?;
+        let at = place.causes.get(ROW.get()).map(|&cause| Cause(cause).at());
+        let position = place
+            .positions
             .as_ref()
-            .map(|partition| (partition.topic.to_string(), partition.partition))
+            .zip(at)
+            .map(|(known, at)| known.get(at));
+        let offset = position.and_then(|position| position.offset());
+        let TopicPartition { topic, partition } = &place.partition;
+        Some((topic.to_string(), *partition, offset))
     })
 }

@@ -22,93 +22,138 @@ pub(crate) fn encode_over(
     out: &mut Vec<u8>,
 ) -> Result<(), DataError> {
     let start = out.len();
-    write_over(object, text, out, 0).map_err(|refusal| {
-        out.truncate(start);
-        refusal.into_error()
-    })
+    write_over(object, text, out, 0)
+        .map(drop)
+        .map_err(|refusal| {
+            out.truncate(start);
+            refusal.into_error()
+        })
 }
 
+/// Writes the object; whether it still is what the text says.
 fn write_over(
     object: &Bound<'_, PyAny>,
     text: &str,
     out: &mut Vec<u8>,
     depth: usize,
-) -> Result<(), Refusal> {
-    if is_unchanged(object, text) {
-        out.extend_from_slice(text.as_bytes());
-        return Ok(());
-    }
-    let (Ok(dict), Some(entries)) = (object.cast_exact::<PyDict>(), last_entries(text)) else {
-        return write(object, out, depth);
+) -> Result<bool, Refusal> {
+    let start = out.len();
+    let bare = text.trim_start_matches([' ', '\n', '\r', '\t']);
+    let is_unchanged = match bare.as_bytes().first() {
+        Some(b'{') if object.is_exact_instance_of::<PyDict>() => write_dict_over(
+            object.cast_exact::<PyDict>().map_err(not_reached)?,
+            text,
+            out,
+            depth,
+        )?,
+        Some(b'[') if object.is_exact_instance_of::<PyList>() => write_list_over(
+            object.cast_exact::<PyList>().map_err(not_reached)?,
+            text,
+            out,
+            depth,
+        )?,
+        _ => {
+            let is_same = is_same_scalar(object, bare);
+            if !is_same {
+                write(object, out, depth)?;
+            }
+            is_same
+        }
     };
+    if is_unchanged {
+        out.truncate(start);
+        out.extend_from_slice(text.as_bytes());
+    }
+    Ok(is_unchanged)
+}
+
+fn not_reached<E>(_: E) -> Refusal {
+    Refusal::new("the object changed its type while it was written")
+}
+
+/// Writes a dict next to the entries of its text, which mostly come in the same
+/// order; where they don't, they are looked up.
+fn write_dict_over(
+    dict: &Bound<'_, PyDict>,
+    text: &str,
+    out: &mut Vec<u8>,
+    depth: usize,
+) -> Result<bool, Refusal> {
+    let mut in_order = json::entries(text);
+    let mut by_name: Option<Vec<(Cow<'_, str>, &str)>> = None;
+    let mut is_unchanged = true;
     out.push(b'{');
-    let mut is_first = true;
-    for (key, value) in dict.iter() {
-        if !std::mem::take(&mut is_first) {
+    for (index, (key, value)) in dict.iter().enumerate() {
+        if index > 0 {
             out.push(b',');
         }
         let name = name_of(&key)?;
         json::write_key(&name, out);
-        let written = match entries.iter().find(|(known, _)| *known == *name) {
-            Some((_, text)) => write_over(&value, text, out, depth + 1),
-            None => write(&value, out, depth + 1),
+        let next = in_order.as_mut().and_then(Iterator::next);
+        let origin = match (next, &mut by_name) {
+            (Some((known, text)), None) if known == name => Some(text),
+            (_, by_name) => {
+                let entries = by_name.get_or_insert_with(|| last_entries(text));
+                in_order = None;
+                is_unchanged &= entries.get(index).is_some_and(|(known, _)| *known == name);
+                entries
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, text)| *text)
+            }
         };
-        written.map_err(|refusal| refusal.at(Step::Name(name.into())))?;
+        let written = match origin {
+            Some(text) => write_over(&value, text, out, depth + 1),
+            None => write(&value, out, depth + 1).map(|()| false),
+        };
+        is_unchanged &= written.map_err(|refusal| refusal.at(Step::Name(name.into())))?;
     }
     out.push(b'}');
-    Ok(())
+    let has_more = match &by_name {
+        Some(entries) => entries.len() > dict.len(),
+        // A later duplicate stands where the dict has nothing more.
+        None => {
+            in_order.is_some_and(|mut rest| rest.next().is_some())
+                && last_entries(text).len() > dict.len()
+        }
+    };
+    Ok(is_unchanged && !has_more)
 }
 
-/// Whether the object still is what the text says, kinds and key order included.
-fn is_unchanged(object: &Bound<'_, PyAny>, text: &str) -> bool {
-    let text = text.trim_matches([' ', '\n', '\r', '\t']);
-    match text.as_bytes().first() {
-        Some(b'{') => {
-            let Ok(dict) = object.cast_exact::<PyDict>() else {
-                return false;
-            };
-            let Some(entries) = last_entries(text) else {
-                return false;
-            };
-            entries.len() == dict.len()
-                && dict
-                    .iter()
-                    .zip(&entries)
-                    .all(|((key, value), (name, text))| {
-                        key.cast_exact::<PyString>()
-                            .is_ok_and(|key| key.to_str().is_ok_and(|key| key == name))
-                            && is_unchanged(&value, text)
-                    })
+fn write_list_over(
+    list: &Bound<'_, PyList>,
+    text: &str,
+    out: &mut Vec<u8>,
+    depth: usize,
+) -> Result<bool, Refusal> {
+    let mut elements = json::elements(text);
+    let mut is_unchanged = true;
+    out.push(b'[');
+    for (index, item) in list.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
         }
-        Some(b'[') => {
-            let Ok(list) = object.cast_exact::<PyList>() else {
-                return false;
-            };
-            let Some(elements) = json::elements(text) else {
-                return false;
-            };
-            let elements: Vec<&str> = elements.collect();
-            elements.len() == list.len()
-                && list
-                    .iter()
-                    .zip(elements)
-                    .all(|(item, text)| is_unchanged(&item, text))
-        }
-        _ => is_same_scalar(object, text),
+        let written = match elements.as_mut().and_then(Iterator::next) {
+            Some(text) => write_over(&item, text, out, depth + 1),
+            None => write(&item, out, depth + 1).map(|()| false),
+        };
+        is_unchanged &= written.map_err(|refusal| refusal.at(Step::Index(index as i64)))?;
     }
+    out.push(b']');
+    Ok(is_unchanged && elements.is_none_or(|mut rest| rest.next().is_none()))
 }
 
 /// The entries of an object as a dict would hold them: a later duplicate takes
 /// the place of the first.
-fn last_entries(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+fn last_entries(text: &str) -> Vec<(Cow<'_, str>, &str)> {
     let mut entries: Vec<(Cow<'_, str>, &str)> = Vec::new();
-    for (name, value) in json::entries(text)? {
+    for (name, value) in json::entries(text).into_iter().flatten() {
         match entries.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
             None => entries.push((name, value)),
         }
     }
-    Some(entries)
+    entries
 }
 
 fn is_same_scalar(object: &Bound<'_, PyAny>, text: &str) -> bool {

@@ -11,7 +11,8 @@
 //! closed between two drains leaves no trace. Under partition closing there are
 //! no clocks. Removals come first, then what is there, in order of first change.
 
-use super::entry::{Entry, OpenWindow};
+use super::entry::Entry;
+use super::windows::OpenWindow;
 use super::key::Key;
 use super::rules::Clock;
 use super::store::WindowStore;
@@ -81,45 +82,63 @@ impl Changes {
     }
 }
 
-fn clock_key(buffer: Vec<u8>, key: &[u8]) -> Vec<u8> {
-    KeyWriter::reusing(buffer, KIND_CLOCK).bytes(Some(key)).finish()
+/// The key of a record.
+#[derive(Clone, Copy)]
+enum LogKey<'k> {
+    Clock(&'k [u8]),
+    Window(&'k [u8], TimestampMs),
+    Item(&'k [u8], TimestampMs, u64),
 }
 
-fn window_key(buffer: Vec<u8>, key: &[u8], start_ms: TimestampMs) -> Vec<u8> {
-    KeyWriter::reusing(buffer, KIND_WINDOW)
-        .bytes(Some(key))
-        .int(start_ms)
-        .finish()
+/// Appends records, in the memory of those before.
+struct LogWriter<'o> {
+    out: &'o mut RecordsBuilder,
+    key: Vec<u8>,
+    value: Vec<u8>,
 }
 
-fn item_key(buffer: Vec<u8>, key: &[u8], start_ms: TimestampMs, sequence: u64) -> Vec<u8> {
-    KeyWriter::reusing(buffer, KIND_ITEM)
-        .bytes(Some(key))
-        .int(start_ms)
-        .int(sequence as i64)
-        .finish()
-}
+impl<'o> LogWriter<'o> {
+    fn new(out: &'o mut RecordsBuilder) -> LogWriter<'o> {
+        LogWriter { out, key: Vec::new(), value: Vec::new() }
+    }
 
-impl Removed {
-    fn write(&self, out: &mut RecordsBuilder) {
-        let (key, start_ms, items) = match self {
-            Removed::Clock { key } => return out.push(Some(&clock_key(key)), None, 0, None),
-            Removed::Window {
-                key,
-                start_ms,
-                items,
-            } => {
-                out.push(Some(&window_key(key, *start_ms)), None, 0, None);
+    fn put(&mut self, key: LogKey<'_>, write: impl FnOnce(&mut ValueWriter)) {
+        self.write_key(key);
+        let mut value = ValueWriter::reusing(std::mem::take(&mut self.value), None);
+        write(&mut value);
+        self.value = value.finish();
+        self.out.push(Some(&self.key), Some(&self.value), 0, None);
+    }
+
+    fn remove(&mut self, key: LogKey<'_>) {
+        self.write_key(key);
+        self.out.push(Some(&self.key), None, 0, None);
+    }
+
+    fn write_key(&mut self, key: LogKey<'_>) {
+        let buffer = std::mem::take(&mut self.key);
+        let writer = |kind, key| KeyWriter::reusing(buffer, kind).bytes(Some(key));
+        self.key = match key {
+            LogKey::Clock(key) => writer(KIND_CLOCK, key),
+            LogKey::Window(key, start_ms) => writer(KIND_WINDOW, key).int(start_ms),
+            LogKey::Item(key, start_ms, sequence) => {
+                writer(KIND_ITEM, key).int(start_ms).int(sequence as i64)
+            }
+        }
+        .finish();
+    }
+
+    fn write_removed(&mut self, removed: &Removed) {
+        let (key, start_ms, items) = match removed {
+            Removed::Clock { key } => return self.remove(LogKey::Clock(key)),
+            Removed::Window { key, start_ms, items } => {
+                self.remove(LogKey::Window(key, *start_ms));
                 (key, start_ms, items)
             }
-            Removed::Items {
-                key,
-                start_ms,
-                items,
-            } => (key, start_ms, items),
+            Removed::Items { key, start_ms, items } => (key, start_ms, items),
         };
         for sequence in items.clone() {
-            out.push(Some(&item_key(key, *start_ms, sequence)), None, 0, None);
+            self.remove(LogKey::Item(key, *start_ms, sequence));
         }
     }
 }
@@ -147,19 +166,22 @@ impl StateStore for WindowStore {
             !self.is_marked && self.undo.is_empty(),
             "no savepoint is open between steps"
         );
+        let mut log = LogWriter::new(out);
         for removed in self.changes.removed.drain(..) {
-            removed.write(out);
+            log.write_removed(&removed);
         }
-        let live = std::mem::take(&mut self.changes.live);
+        let mut live = std::mem::take(&mut self.changes.live);
         for chunk in live.chunks(CHUNK) {
             self.touch(chunk.iter().map(|(slot, _)| *slot));
             for (slot, what) in chunk {
                 match what {
-                    Live::Clock => self.write_clock(*slot, out),
-                    Live::Window(start_ms) => self.write_window(*slot, *start_ms, out),
+                    Live::Clock => self.write_clock(*slot, &mut log),
+                    Live::Window(start_ms) => self.write_window(*slot, *start_ms, &mut log),
                 }
             }
         }
+        live.clear();
+        self.changes.live = live;
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
@@ -192,59 +214,38 @@ impl StateStore for WindowStore {
 
 impl WindowStore {
     /// Writes a clock, unless that has been done.
-    fn write_clock(&mut self, slot: u32, out: &mut RecordsBuilder) {
-        let Some(entry) = &mut self.entries[slot as usize] else {
-            return;
-        };
+    fn write_clock(&mut self, slot: u32, log: &mut LogWriter<'_>) {
+        let Some(entry) = &mut self.entries[slot as usize] else { return };
         if !std::mem::take(&mut entry.is_dirty) {
             return;
         }
         entry.is_logged = true;
-        let mut value = ValueWriter::new(None);
-        value
-            .int(entry.clock.latest_ms)
-            .int(entry.clock.moved_ms)
-            .int(entry.clock.closed_ms);
-        out.push(Some(&clock_key(&entry.key)), Some(&value.finish()), 0, None);
+        let clock = entry.clock;
+        log.put(LogKey::Clock(&entry.key), |value| {
+            value.int(clock.latest_ms).int(clock.moved_ms).int(clock.closed_ms);
+        });
     }
 
     /// Writes a window and its new items, unless that has been done.
-    fn write_window(&mut self, slot: u32, start_ms: TimestampMs, out: &mut RecordsBuilder) {
-        let Some(entry) = &mut self.entries[slot as usize] else {
-            return;
-        };
-        let index = entry.position(start_ms);
+    fn write_window(&mut self, slot: u32, start_ms: TimestampMs, log: &mut LogWriter<'_>) {
+        let Some(entry) = &mut self.entries[slot as usize] else { return };
         let Entry { key, windows, .. } = entry;
-        let window = windows
-            .get_mut(index)
-            .filter(|window| window.start_ms == start_ms);
-        let Some(window) = window else { return };
+        let Some(window) = windows.find_mut(start_ms) else { return };
         if !std::mem::take(&mut window.is_dirty) {
             return;
         }
         window.is_logged = true;
-        let mut value = ValueWriter::new(None);
-        value.varint(window.is_empty.into());
-        self.aggregators.write(&window.accumulators, &mut value);
-        out.push(
-            Some(&window_key(key, start_ms)),
-            Some(&value.finish()),
-            0,
-            None,
-        );
-        let Some(items) = window.accumulators.items_mut() else {
-            return;
-        };
+        let aggregators = &self.aggregators;
+        log.put(LogKey::Window(key, start_ms), |value| {
+            value.varint(window.is_empty.into());
+            aggregators.write(&window.accumulators, value);
+        });
+        let Some(items) = window.accumulators.items_mut() else { return };
         for index in items.take_unlogged() {
-            let mut value = ValueWriter::new(None);
-            self.aggregators.write_item(items, index, &mut value);
             let sequence = items.first_sequence() + index as u64;
-            out.push(
-                Some(&item_key(key, start_ms, sequence)),
-                Some(&value.finish()),
-                0,
-                None,
-            );
+            log.put(LogKey::Item(key, start_ms, sequence), |value| {
+                aggregators.write_item(items, index, value);
+            });
         }
     }
 
@@ -279,7 +280,7 @@ impl WindowStore {
         let Some(value) = value else {
             if let Some(slot) = self.slot(key) {
                 let entry = self.entry_mut(slot);
-                let index = entry.position(start_ms);
+                let index = entry.windows.position(start_ms);
                 if entry
                     .windows
                     .get(index)
@@ -314,7 +315,7 @@ impl WindowStore {
         let Some(value) = value else {
             let window = self
                 .slot(key)
-                .and_then(|slot| self.entry_mut(slot).window_mut(start_ms));
+                .and_then(|slot| self.entry_mut(slot).windows.find_mut(start_ms));
             if let Some(window) = window {
                 aggregators.remove_item(&mut window.accumulators, sequence);
             }
@@ -335,7 +336,7 @@ impl WindowStore {
         let accumulators = self.initial();
         let stamp = self.stamp;
         let slot = self.slot(key).unwrap_or_else(|| self.add_key(key));
-        let index = self.entry(slot).position(start_ms);
+        let index = self.entry(slot).windows.position(start_ms);
         let is_open = self
             .entry(slot)
             .windows
@@ -353,6 +354,7 @@ impl WindowStore {
             };
             self.entry_mut(slot).windows.insert(index, window);
         }
-        &mut self.entry_mut(slot).windows[index]
+        let windows = &mut self.entry_mut(slot).windows;
+        windows.get_mut(index).expect("the window is open")
     }
 }

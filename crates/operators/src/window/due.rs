@@ -45,7 +45,7 @@ impl Window {
                 continue;
             };
             let entry = self.store.entry(slot);
-            for window in &entry.windows {
+            for window in entry.windows.iter() {
                 let deadline = self
                     .rules
                     .deadline(&entry.clock, window.start_ms, timeout_ms);
@@ -73,7 +73,7 @@ impl Window {
     /// The key's first window, if it is due then.
     fn first_due(&self, slot: u32, due_ms: TimestampMs) -> Option<TimestampMs> {
         let entry = self.store.entry(slot);
-        let first = entry.windows.front()?;
+        let first = entry.windows.first()?;
         let deadline = self
             .rules
             .deadline(&entry.clock, first.start_ms, self.rules.key_timeout_ms);
@@ -92,7 +92,7 @@ impl Window {
             .store
             .entry(slot)
             .windows
-            .front()
+            .first()
             .is_none_or(|first| first.is_empty);
         if self.emit == Emit::Final && !is_empty {
             if let Err(error) = self.emit_window(slot, 0, step.next_emission(at)) {
@@ -116,7 +116,7 @@ impl Window {
     /// Emits the window at `index` of a key.
     pub(super) fn emit_window(&mut self, slot: u32, index: usize, cause: Cause) -> Result<()> {
         let entry = self.store.entry(slot);
-        let window = &entry.windows[index];
+        let window = entry.windows.get(index).expect("the window is open");
         let bounds = self.bounds(window.start_ms);
         self.results.push(&entry.key, bounds, cause, |values| {
             self.aggregators.results(&window.accumulators, values)

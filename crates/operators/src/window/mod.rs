@@ -65,7 +65,7 @@
 //! Window     process ─ update    one row: rules 1, 2, 3
 //!            advance ─ due       what time has closed: rules 4, 6
 //! rules      the arithmetic of the rules
-//! WindowStore  store, entry, key   keys, clocks, windows
+//! WindowStore  store, entry, key, windows
 //!            timers              one per key, re-armed lazily
 //!            undo                savepoints
 //!            changelog           what is logged, and restore
@@ -83,6 +83,7 @@ mod store;
 mod timers;
 mod undo;
 mod update;
+mod windows;
 
 pub use store::WindowStore;
 

@@ -1,7 +1,8 @@
 //! The state of a window: clocks and open windows by key.
 
 use super::changelog::{Changes, Live, Removed};
-use super::entry::{Entry, OpenWindow};
+use super::entry::Entry;
+use super::windows::OpenWindow;
 use super::key::Key;
 use super::rules::{Clock, Rules};
 use super::timers::Timers;
@@ -10,7 +11,7 @@ use crate::{Accumulators, Aggregators};
 use ahash::AHasher;
 use headwater_core::TimestampMs;
 use headwater_plan::Closing;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
@@ -198,7 +199,7 @@ impl WindowStore {
             is_dirty: true,
             is_logged: false,
         };
-        insert(&mut self.entry_mut(slot).windows, index, window);
+        self.entry_mut(slot).windows.insert(index, window);
         self.open_count += 1;
         self.changes.live.push((slot, Live::Window(start_ms)));
         if self.is_marked {
@@ -212,7 +213,7 @@ impl WindowStore {
         let entry = self.entries[slot as usize]
             .as_mut()
             .expect("a slot in use has an entry");
-        let window = &mut entry.windows[index];
+        let window = entry.windows.get_mut(index).expect("the window is open");
         if self.is_marked && window.stamp != self.stamp {
             window.stamp = self.stamp;
             self.undo.push(Undo::Changed {
@@ -258,7 +259,7 @@ impl WindowStore {
             .expect("a slot in use has an entry");
         let window = entry
             .windows
-            .pop_front()
+            .remove(0)
             .expect("a window that closes is open");
         self.open_count -= 1;
         if window.is_logged {
@@ -358,12 +359,4 @@ impl WindowStore {
     pub(super) fn initial(&self) -> Accumulators {
         self.aggregators.initial()
     }
-}
-
-fn insert(windows: &mut VecDeque<OpenWindow>, index: usize, window: OpenWindow) {
-    if windows.capacity() == 0 {
-        // Most keys have one or two windows open.
-        windows.reserve_exact(2);
-    }
-    windows.insert(index, window);
 }

@@ -5,7 +5,8 @@
 //! the savepoint that has its copy, and a new savepoint, or going back to one,
 //! is a new stamp. Removed things are moved into the log, not copied.
 
-use super::entry::{Entry, OpenWindow};
+use super::entry::Entry;
+use super::windows::OpenWindow;
 use super::rules::Clock;
 use super::store::WindowStore;
 use crate::Accumulators;
@@ -112,7 +113,7 @@ impl WindowStore {
             }
             Undo::Opened { slot, start_ms } => {
                 let entry = self.entry_mut(slot);
-                let index = entry.position(start_ms);
+                let index = entry.windows.position(start_ms);
                 entry.windows.remove(index);
                 self.open_count -= 1;
             }
@@ -122,7 +123,7 @@ impl WindowStore {
                 saved,
                 is_empty,
             } => {
-                let window = self.entry_mut(slot).window_mut(start_ms);
+                let window = self.entry_mut(slot).windows.find_mut(start_ms);
                 let window = window.expect("a changed window is there");
                 window.accumulators.go_back(saved);
                 window.is_empty = is_empty;
@@ -139,7 +140,7 @@ impl WindowStore {
                 {
                     self.changes.removed.pop();
                 }
-                let window = self.entry_mut(slot).window_mut(start_ms);
+                let window = self.entry_mut(slot).windows.find_mut(start_ms);
                 let window = window.expect("a restarted window is there");
                 window.accumulators = accumulators;
                 window.is_empty = is_empty;
@@ -148,7 +149,7 @@ impl WindowStore {
                 if window.is_logged {
                     self.changes.removed.pop();
                 }
-                self.entry_mut(slot).windows.push_front(window);
+                self.entry_mut(slot).windows.insert(0, window);
                 self.open_count += 1;
                 return Some(slot);
             }

@@ -129,7 +129,7 @@ impl Window {
     /// Whether the row can be added to all its windows.
     fn check(&self, slot: Option<u32>, open: Span, row: Row<'_>) -> Result<()> {
         let entry = slot.map(|slot| self.store.entry(slot));
-        let mut index = entry.map_or(0, |entry| entry.position(open.first));
+        let mut index = entry.map_or(0, |entry| entry.windows.position(open.first));
         let mut start_ms = open.first;
         let mut has_checked_new = false;
         while start_ms <= open.last {
@@ -156,7 +156,7 @@ impl Window {
 
     /// Adds the row to its open windows.
     fn add(&mut self, slot: u32, open: Span, row: Row<'_>, step: &mut Step<'_>) -> Result<()> {
-        let mut index = self.store.entry(slot).position(open.first);
+        let mut index = self.store.entry(slot).windows.position(open.first);
         let mut start_ms = open.first;
         while start_ms <= open.last {
             let there = self.store.entry(slot).windows.get(index);
@@ -197,7 +197,7 @@ impl Window {
         step: &mut Step<'_>,
     ) -> Result<bool> {
         let entry = self.store.entry(slot);
-        let window = &entry.windows[index];
+        let window = entry.windows.get(index).expect("the window is open");
         if !self.callbacks.has(trigger) || window.is_empty {
             return Ok(false);
         }
@@ -231,7 +231,7 @@ impl Window {
     fn close_passed(&mut self, slot: u32, cause: Cause) -> Result<()> {
         loop {
             let entry = self.store.entry(slot);
-            let Some(window) = entry.windows.front() else {
+            let Some(window) = entry.windows.first() else {
                 return Ok(());
             };
             if !self.rules.is_passed(&entry.clock, window.start_ms) {
