@@ -119,13 +119,15 @@ def latency_producer(directory: Path, records: int, topic: str) -> None:
 
 
 def main() -> None:
+    """Run the job that the command line names, and print its figures."""
     job, directory, rest = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     if job == "produce":
         result = produce(directory, int(rest[0]))
     elif job == "latency":
         result = latency(directory, int(rest[0]))
     elif job == "latency-producer":
-        return latency_producer(directory, int(rest[0]), rest[1])
+        latency_producer(directory, int(rest[0]), rest[1])
+        return
     else:
         result = pipeline(job, directory, float(rest[0]) if rest else None)
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -87,6 +87,7 @@ def make_lambda() -> Job:
 
 
 def main() -> None:
+    """Run the job that the command line names, and print its figures."""
     name, path, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     job = {"filter": lambda: filter_batch, "sum": make_sum, "lambda": make_lambda}[name]()
     seconds = cpu = 0.0

@@ -8,6 +8,9 @@ stores have no changelog. Only the work on each batch is timed.
     python quix.py filter|sum|lambda ROWS_FILE ROWS
 """
 
+# What stands in for the client has the names and arguments of what it stands for.
+# ruff: noqa: D102, ARG002
+
 from __future__ import annotations
 
 import json
@@ -34,8 +37,9 @@ WINDOW_MS = 500_000
 class Client:
     """Stands where a producer and a consumer would: serialises, and sends nothing."""
 
-    offsets: dict[Any, int] = {}
-    produced = 0
+    def __init__(self) -> None:
+        self.offsets: dict[Any, int] = {}
+        self.produced = 0
 
     def produce_row(self, row: Any, topic: Topic, key: Any, timestamp: int) -> None:
         topic.row_serialize(row=row, key=key)
@@ -101,6 +105,7 @@ def define(name: str, sdf: StreamingDataFrame, output: Topic) -> None:
 
 
 def main() -> None:
+    """Run the job that the command line names, and print its figures."""
     name, path, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     client, registry, sinks = Client(), DataFrameRegistry(), SinkManager()
     with tempfile.TemporaryDirectory() as state_directory:

@@ -59,22 +59,24 @@ class Program:
     def run(self) -> None:
         """Run it and keep its figures."""
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0"}
-        process = subprocess.Popen(
-            self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-        )
-        assert process.stdout is not None and process.stderr is not None
-        output, errors = process.stdout.read(), process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"{' '.join(self.command)} failed:\n{errors.decode()}")
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                self.command, stdout=subprocess.PIPE, stderr=errors, env=environment
+            )
+            assert process.stdout is not None
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                errors.seek(0)
+                sys.exit(f"{' '.join(self.command)} failed:\n{errors.read().decode()}")
         result = json.loads(output.decode().strip().splitlines()[-1])
         result.setdefault("cpu", usage.ru_utime + usage.ru_stime)
         result.setdefault("peak_mb", usage.ru_maxrss / 1024)
         self.results.append(result)
 
     def median(self, name: str) -> float:
-        """The median of a figure."""
+        """Take the median of a figure."""
         return statistics.median(result[name] for result in self.results)
 
     def rate(self, by: str = "seconds") -> float:
@@ -85,10 +87,11 @@ class Program:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=3_000_000)
-    parser.add_argument("--directory", type=Path, help="where the log is made; a new one if left out")
+    parser.add_argument("--directory", type=Path, help="of the log; a new one if left out")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--jobs", nargs="*", default=list(NAMES), choices=list(NAMES))
     options = parser.parse_args()
@@ -131,18 +134,24 @@ def set_up() -> tuple[Path, Path]:
 def introduce(options: argparse.Namespace, directory: Path) -> None:
     """Say what is measured, and where."""
     git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
     )
     sync = sync_times(directory)
     print(f"{time.strftime('%Y-%m-%d')}, commit {git.stdout.strip() or 'unknown'}")
-    print(f"{processor()}, {os.cpu_count()} cores, pinned to one; Python {platform.python_version()}")
+    print(
+        f"{processor()}, {os.cpu_count()} cores, pinned to one; Python {platform.python_version()}"
+    )
     print(f"{options.records:,} records, {options.rounds} rounds, medians")
     print(f"sync of 4 KB: p50 {sync[len(sync) // 2]:.2f} ms, p99 {sync[-len(sync) // 100]:.2f} ms")
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f}")
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Find the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -152,7 +161,7 @@ def processor() -> str:
 
 
 def sync_times(directory: Path) -> list[float]:
-    """Times of a sync in milliseconds, ascending."""
+    """Measure a sync, in milliseconds, ascending."""
     path = directory / "sync"
     times = []
     with path.open("wb") as file:
@@ -171,12 +180,14 @@ def generate(rust: Path, directory: Path, records: int) -> Path:
     rows = directory / "rows.tsv"
     if not rows.exists():
         command = [str(rust), "generate", "--dir", str(directory), "--records", str(records)]
-        subprocess.run([*command, "--lines", str(PLAIN_ROWS)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*command, "--lines", str(PLAIN_ROWS)], check=True, stdout=subprocess.DEVNULL
+        )
     return rows
 
 
 def programs(job: str, rust: Path, rival: Path, directory: Path, rows: Path) -> list[Program]:
-    """The programs that do a job, Headwater first."""
+    """List the programs that do a job, Headwater first."""
     python, jobs = sys.executable, str(HERE / "jobs.py")
     found = [Program("Headwater, Python API", [python, jobs, job, str(directory)])]
     if job == "sum":

@@ -5,6 +5,28 @@ from datetime import timedelta
 from os import PathLike
 from typing import Any, Protocol, final
 
+__all__ = [
+    "Aggregate",
+    "Expr",
+    "Frame",
+    "Function",
+    "Log",
+    "Producer",
+    "Row",
+    "SourceQueue",
+    "State",
+    "Stopper",
+    "TopicReader",
+    "Window",
+    "clear_state",
+    "cli_main",
+    "deserialize",
+    "explain",
+    "message_context",
+    "run",
+    "serialize",
+]
+
 class _Formats(Protocol):
     @property
     def name(self) -> str: ...

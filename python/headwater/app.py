@@ -58,7 +58,7 @@ _QUIX_ONLY = {
     "quix_sdk_token": "Headwater knows no vendor's cloud",
     "quix_portal_api": "Headwater knows no vendor's cloud",
     "quix_config_builder": "Headwater knows no vendor's cloud",
-    "auto_recover_from_source_offset_out_of_range": "a position that is gone is an error that names it",
+    "auto_recover_from_source_offset_out_of_range": "a position that is gone is an error",
     "state_recovery_offset_reset": "state is restored to the committed end of its changelog",
 }
 

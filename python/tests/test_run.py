@@ -41,9 +41,7 @@ def test_collect_false_returns_nothing(app: hw.Application, produce: Any) -> Non
     assert app.run(count=1, collect=False) == []
 
 
-def test_metadata_comes_under_names_with_a_line_in_front(
-    app: hw.Application, produce: Any
-) -> None:
+def test_metadata_comes_under_names_with_a_line_in_front(app: hw.Application, produce: Any) -> None:
     with app.get_producer() as producer:
         producer.produce("in", {"a": 1}, b"k", headers={"h": b"1"}, timestamp=5)
         producer.produce("in", [2], None, timestamp=6)

@@ -106,7 +106,12 @@ def test_a_source_can_fill_a_topic_without_a_frame(app: hw.Application) -> None:
     assert list(app.read_topic("numbers")) == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
-CSV = "car,time,speed\na,2024-01-01T00:00:00Z,1.50\nb,2024-01-01T00:00:01Z,2\na,2024-01-01T00:00:02Z,\n"
+CSV = """\
+car,time,speed
+a,2024-01-01T00:00:00Z,1.50
+b,2024-01-01T00:00:01Z,2
+a,2024-01-01T00:00:02Z,
+"""
 
 
 @pytest.mark.parametrize("extract", ["columns", "functions"])

@@ -95,9 +95,8 @@ def test_headers_and_times_can_be_set(app: hw.Application, produce: Any) -> None
     sdf = app.dataframe("in")
     sdf = sdf.set_headers(lambda row, key, time, headers: [("h", b"x"), ("n", None)])
     sdf = sdf.set_timestamp(lambda row, key, time, headers: row["t"])
-    timed = sdf.set_timestamp(sdf["t"] + 1)
     sdf.to_topic("out")
-    timed.to_topic("out")
+    sdf.set_timestamp(sdf["t"] + 1).to_topic("out")
     app.run(timeout=0.2)
     rows = list(app.read_topic("out", metadata=True))
     assert [row["_timestamp"] for row in rows] == [77, 78]

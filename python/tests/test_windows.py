@@ -59,16 +59,16 @@ def test_every_aggregator(app: hw.Application, fill: Any) -> None:
         "latest": 1,
         "std": 3.0,
         "variance": 9.0,
-        "all": [4, 7, 1],
-    } or row["all"] == [4, 1, 7]
+        "all": [4, None, 7, 1],
+    }
 
 
 def test_a_hopping_window_overlaps(app: hw.Application, fill: Any) -> None:
-    fill(values((0, 1), (7, 2), (12, 3), (40, 0)))
+    fill(values((100, 1), (107, 2), (112, 3), (140, 0)))
     window = app.dataframe("in").hopping_window(timedelta(milliseconds=10), 5)
     window.agg(total=Sum("v")).final()
     rows = [(row["start"], row["total"]) for row in app.run(timeout=0.2)]
-    assert rows == [(0, 3), (5, 5), (10, 3)]
+    assert rows == [(95, 1), (100, 3), (105, 5), (110, 3)]
 
 
 def test_current_emits_every_update(app: hw.Application, fill: Any) -> None:
@@ -86,7 +86,7 @@ def test_the_older_forms_give_value(app: hw.Application, fill: Any) -> None:
     for index, form in enumerate(("count", "sum", "mean", "min", "max", "collect")):
         getattr(numbers.tumbling_window(10, name=str(index)), form)().final()
     numbers.tumbling_window(10, name="reduce").reduce(
-        lambda so_far, value: so_far + [value], lambda value: [value]
+        lambda so_far, value: [*so_far, value], lambda value: [value]
     ).final()
     rows = app.run(timeout=0.2)
     assert [row["value"] for row in rows] == [2, 3, 1.5, 1, 2, [1, 2], [1, 2]]

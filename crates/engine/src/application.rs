@@ -4,8 +4,9 @@ use crate::delivery::{SinkSet, row_text};
 use crate::run;
 use crate::settings::{Ended, Host, Report, RunOptions, Settings};
 use crate::source_task::SourceTask;
+use crate::tally::Totals;
 use crate::worker::Common;
-use headwater_connect::{Delivery, Sink, Source};
+use headwater_connect::{Sink, Source};
 use headwater_core::env::Env;
 use headwater_core::{Error, Result};
 use headwater_log::{Log, TopicConfig};
@@ -230,12 +231,10 @@ pub(crate) struct Shared {
     pub(crate) stop: Arc<AtomicBool>,
     ended: Mutex<Option<Ended>>,
     failure: Mutex<Option<Error>>,
-    records_in: AtomicU64,
+    /// What is committed, kept when the run starts again.
+    totals: Arc<Mutex<Totals>>,
+    /// Rows that reached the end of a frame, committed or not.
     rows_out: AtomicU64,
-    records_out: AtomicU64,
-    skipped: AtomicU64,
-    dead_lettered: AtomicU64,
-    late: AtomicU64,
     /// When records last came, in microseconds of the run's clock.
     last_activity: AtomicU64,
     has_said: AtomicBool,
@@ -243,7 +242,6 @@ pub(crate) struct Shared {
     pub(crate) sources_done: AtomicBool,
     /// Whether all inputs come from sources, so that the run can come to an end.
     pub(crate) can_finish: bool,
-    collected: Mutex<Vec<Delivery>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -256,10 +254,14 @@ impl Shared {
         workers: usize,
         can_finish: bool,
         now: Duration,
+        totals: Arc<Mutex<Totals>>,
     ) -> Self {
+        let rows_out = AtomicU64::new(lock(&totals).committed.rows_out);
         Shared {
             stop,
             can_finish,
+            totals,
+            rows_out,
             finished: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             last_activity: AtomicU64::new(now.as_micros() as u64),
             ..Shared::default()
@@ -289,34 +291,13 @@ impl Shared {
             .store(now.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Records have been processed: a step of theirs is kept.
-    pub(crate) fn processed(&self, count: u64) {
-        self.records_in.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn appended(&self, count: u64) {
-        self.records_out.fetch_add(count, Ordering::Relaxed);
-    }
-
     pub(crate) fn reached_end(&self, count: u64) {
         self.rows_out.fetch_add(count, Ordering::AcqRel);
     }
 
-    pub(crate) fn left_out(&self, is_dead_letter: bool) {
-        let counter = if is_dead_letter {
-            &self.dead_lettered
-        } else {
-            &self.skipped
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_late(&self, count: u64) {
-        self.late.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn collect(&self, delivery: Delivery) {
-        lock(&self.collected).push(delivery);
+    /// What this run has committed, over all its beginnings.
+    pub(crate) fn totals(&self) -> std::sync::MutexGuard<'_, Totals> {
+        lock(&self.totals)
     }
 
     pub(crate) fn check_count(&self, count: Option<u64>) {
@@ -367,16 +348,16 @@ impl Shared {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        let done = std::mem::take(&mut self.totals().committed);
         Report {
             ended: lock(&self.ended).unwrap_or(Ended::Stopped),
-            records_in: load(&self.records_in),
-            rows_out: load(&self.rows_out),
-            records_out: load(&self.records_out),
-            late: load(&self.late),
-            skipped: load(&self.skipped),
-            dead_lettered: load(&self.dead_lettered),
-            collected: std::mem::take(&mut *lock(&self.collected)),
+            records_in: done.records_in,
+            rows_out: done.rows_out,
+            records_out: done.records_out,
+            late: done.late,
+            skipped: done.skipped,
+            dead_lettered: done.dead_lettered,
+            collected: done.collected,
         }
     }
 }

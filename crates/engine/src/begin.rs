@@ -73,6 +73,7 @@ pub(crate) fn make_tasks(
                 keyed_changelog: None,
                 changelogs: BTreeMap::new(),
             };
+            slot.task.tree.set_clocks(&begin.clocks_ms);
             if options.commit {
                 let is_new = !committed.contains_key(&partition);
                 restore_slot(application, plan, &own, &partition, is_new, &mut slot)?;
@@ -89,6 +90,7 @@ struct Begin {
     resume: Position,
     watermark: TimestampMs,
     is_ended: bool,
+    clocks_ms: Vec<TimestampMs>,
     why: &'static str,
 }
 
@@ -104,6 +106,7 @@ fn begin_at(
         resume,
         watermark: TimestampMs::MIN,
         is_ended: false,
+        clocks_ms: Vec::new(),
         why,
     };
     if options.start == Start::Earliest {
@@ -123,6 +126,7 @@ fn begin_at(
             resume: known.position,
             watermark: metadata.watermark_ms,
             is_ended: metadata.is_ended,
+            clocks_ms: metadata.clocks_ms,
             why: "where the last run ended",
         });
     }
@@ -169,9 +173,10 @@ fn restore_slot(
         let bounds = log.bounds(&changelog)?;
         if is_new && bounds.start < bounds.end {
             return Err(Error::invalid(format!(
-                "a changelog holds state but nothing is committed: reset the application with \
-                 `headwater reset {}` or app.clear_state(), changelog=`{changelog}`",
-                application.settings.name
+                "there is state of the application but no position in the topic that it comes from, \
+                 which was perhaps deleted and made again: reset the application with \
+                 `headwater reset {}` or app.clear_state(), topic=`{}` changelog=`{changelog}`",
+                application.settings.name, partition.topic
             )));
         }
         if is_keyed {

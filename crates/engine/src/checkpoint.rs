@@ -94,31 +94,43 @@ impl Worker {
         }
         let started = self.env.clock.monotonic();
         let positions = self.positions()?;
+        let late = self.take_late();
+        let mut tally = std::mem::take(&mut self.tally);
+        tally.late += late;
         let rows = std::mem::take(&mut self.sink_rows);
         match &mut self.transactor {
             None => {
+                // A run that commits nothing leaves nothing in sinks either.
                 for slot in self.tasks.values_mut() {
                     drain(slot, None)?;
                 }
-                self.sinks.write_and_commit(&rows, |_| Ok(()))?;
             }
             Some(transactor) => {
                 for slot in self.tasks.values_mut() {
                     drain(slot, Some(&mut **transactor))?;
                 }
-                self.sinks.write_and_commit(&rows, |of_sinks| {
+                let shared = &self.common.shared;
+                tally = self.sinks.write_and_commit(&rows, |of_sinks| {
                     let all: Vec<_> = positions.into_iter().chain(of_sinks).collect();
                     match transactor.commit(&all)? {
-                        CommitOutcome::Committed { .. } => Ok(()),
-                        CommitOutcome::Unknown { reason } => Err(Error::unavailable(format!(
-                            "it is not known whether the last commit happened: {reason}"
-                        ))),
+                        CommitOutcome::Committed { .. } => Ok(tally),
+                        CommitOutcome::Unknown { reason } => {
+                            shared.totals().doubt(all, tally);
+                            Err(Error::unavailable(format!(
+                                "it is not known whether the last commit happened: {reason}"
+                            )))
+                        }
                     }
                 })?;
             }
         }
+        self.common.shared.totals().add(tally);
         let now = self.env.clock.monotonic();
         let is_behind = self.tasks.values().any(|slot| !slot.is_at_end);
+        if self.epoch.records > 0 {
+            // A slow disk is not a quiet input: records may have come meanwhile.
+            self.common.shared.saw_records(now);
+        }
         self.epoch = Epoch {
             number: self.epoch.number + 1,
             length_max: match is_behind {
@@ -152,6 +164,7 @@ impl Worker {
                 topic_id: slot.topic_id,
                 watermark_ms: slot.task.watermark,
                 is_ended: slot.is_ended,
+                clocks_ms: slot.task.tree.clocks(),
             };
             let committed = Committed {
                 position: slot.resume,

@@ -4,6 +4,7 @@ use crate::application::{Application, Shared};
 use crate::checkpoint::Epoch;
 use crate::delivery::Screen;
 use crate::settings::{Report, RunOptions};
+use crate::tally::{Tally, Totals};
 use crate::worker::{Common, TaskSlot, Worker};
 use headwater_core::{Position, Result, TopicPartition};
 use headwater_log::{Committed, Member};
@@ -22,6 +23,8 @@ pub(crate) struct Crew<'a> {
     /// plan's stores.
     pub(crate) first_positions: Vec<(TopicPartition, Committed)>,
     pub(crate) options: &'a RunOptions,
+    /// What the run has committed before it started again.
+    pub(crate) totals: &'a Arc<Mutex<Totals>>,
 }
 
 /// Runs the workers and adds up what they did.
@@ -108,7 +111,13 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
         plan: Arc::clone(plan),
         names: plan.nodes().iter().map(|node| describe(&node.op)).collect(),
         lines: plan.nodes().iter().map(|node| node.line.clone()).collect(),
-        shared: Arc::new(Shared::new(application.stop_flag(), count, can_finish, now)),
+        shared: Arc::new(Shared::new(
+            application.stop_flag(),
+            count,
+            can_finish,
+            now,
+            Arc::clone(crew.totals),
+        )),
         sinks: application.sinks.clone(),
         screen: Arc::new(Mutex::new(Screen::new(plan, Arc::clone(&application.host)))),
     }
@@ -118,7 +127,6 @@ fn run_one(worker: &mut Worker, shared: &Shared) {
     if let Err(error) = worker.run() {
         shared.fail(error);
     }
-    shared.count_late(worker.late());
     shared.finished[worker.index].store(true, Ordering::Release);
 }
 
@@ -158,7 +166,9 @@ fn make_workers(
                 sinks: common.sinks.clone(),
                 sink_rows: Vec::new(),
                 epoch: Epoch::default(),
+                tally: Tally::default(),
                 first_positions: Vec::new(),
+                has_all_input: false,
                 rows_max: common.settings.batch_rows_max.min(1_000),
             })
         })

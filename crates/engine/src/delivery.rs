@@ -44,7 +44,15 @@ pub(crate) fn delivery(
 /// committed position of a sink is that of whole epochs.
 #[derive(Clone, Default)]
 pub(crate) struct SinkSet {
-    sinks: Arc<Mutex<BTreeMap<String, Box<dyn Sink>>>>,
+    sinks: Arc<Mutex<Sinks>>,
+}
+
+#[derive(Default)]
+struct Sinks {
+    by_name: BTreeMap<String, Box<dyn Sink>>,
+    /// Whether rows may have been written that were not committed. Nothing more
+    /// is committed then, or another worker's commit would count them in.
+    is_broken: bool,
 }
 
 /// The pseudo partition under which a sink's position is committed.
@@ -54,14 +62,14 @@ pub(crate) fn sink_partition(name: &str) -> TopicPartition {
 
 impl SinkSet {
     pub(crate) fn insert(&self, name: &str, sink: Box<dyn Sink>) {
-        self.lock().insert(name.to_owned(), sink);
+        self.lock().by_name.insert(name.to_owned(), sink);
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
+        self.lock().by_name.contains_key(name)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Box<dyn Sink>>> {
+    fn lock(&self) -> MutexGuard<'_, Sinks> {
         self.sinks
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -76,7 +84,9 @@ impl SinkSet {
         committed: &BTreeMap<TopicPartition, Committed>,
     ) -> Result<Vec<(TopicPartition, Committed)>> {
         let mut first = Vec::new();
-        for (name, open) in self.lock().iter_mut() {
+        let mut sinks = self.lock();
+        sinks.is_broken = false;
+        for (name, open) in &mut sinks.by_name {
             let partition = sink_partition(name);
             let position = committed
                 .get(&partition)
@@ -93,7 +103,8 @@ impl SinkSet {
     }
 
     pub(crate) fn close(&self) {
-        self.lock().values_mut().for_each(|sink| sink.close());
+        let mut sinks = self.lock();
+        sinks.by_name.values_mut().for_each(|sink| sink.close());
     }
 
     /// Writes an epoch's rows, lets `commit` commit the sinks' positions with
@@ -107,14 +118,29 @@ impl SinkSet {
             return commit(Vec::new());
         }
         let mut sinks = self.lock();
+        if sinks.is_broken {
+            return Err(Error::unavailable(
+                "another worker's rows are in a sink and not committed",
+            ));
+        }
+        sinks.is_broken = true;
+        let result = commit(sinks.write(rows)?)?;
+        sinks.is_broken = false;
+        Ok(result)
+    }
+}
+
+impl Sinks {
+    /// Writes rows and flushes the sinks that got some; returns their positions.
+    fn write(&mut self, rows: &[(String, Delivery)]) -> Result<Vec<(TopicPartition, Committed)>> {
         for (name, delivery) in rows {
-            let open = sinks.get_mut(name).ok_or_else(|| {
+            let open = self.by_name.get_mut(name).ok_or_else(|| {
                 Error::internal(format!("rows for a sink that is not there, sink=`{name}`"))
             })?;
             open.write(delivery)?;
         }
         let mut positions = Vec::new();
-        for (name, open) in sinks.iter_mut() {
+        for (name, open) in &mut self.by_name {
             if rows.iter().any(|(other, _)| other == name)
                 && let Some(metadata) = open.flush()?
             {
@@ -122,7 +148,7 @@ impl SinkSet {
                 positions.push((sink_partition(name), Committed { position, metadata }));
             }
         }
-        commit(positions)
+        Ok(positions)
     }
 }
 

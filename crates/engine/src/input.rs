@@ -7,10 +7,10 @@ use crate::task::{ClockMove, Prepared, Task};
 use crate::unseen::Unseen;
 use headwater_core::json::Locator;
 use headwater_core::{
-    Batch, DataError, FieldPath, Header, Records, Result, Rows, TimestampMs, TopicPartition,
+    Batch, FieldPath, Header, Records, Result, Rows, TimestampMs, TopicPartition,
 };
 use headwater_log::Fetched;
-use headwater_operators::{Failure, SetTimestamp, Step, StepTimes, decode_rows};
+use headwater_operators::{Failure, SetTimestamp, Step, StepTimes, check_event_times, decode_rows};
 use headwater_plan::{NodeId, TextFormat};
 use headwater_state::KeyedStore;
 
@@ -63,6 +63,12 @@ impl Input {
         let mut step = Step::new(&times, keyed, partition);
         step.operator = self.plan_id;
         step.positions = Some(&fetched.positions);
+        // The end of the minute, which all records of a fetch have in common: what
+        // one record is judged by must not depend on those fetched with it.
+        let stored_ms = fetched.append_time_ms.unwrap_or(wall_ms);
+        step.latest_ms = (Fetched::append_minute(stored_ms) + 1)
+            .saturating_mul(60_000)
+            .saturating_add(self.max_future_ms);
         batch = self.decode(batch, &mut step);
         if let Some(extractor) = &mut self.extractor {
             use headwater_operators::Operator;
@@ -71,17 +77,15 @@ impl Input {
                 None => batch = Batch::from_records(&Records::default()),
             }
         }
-        let bound = fetched
-            .append_time_ms
-            .unwrap_or(wall_ms)
-            .saturating_add(self.max_future_ms);
-        batch = self.check_times(batch, bound, &mut clocks, &mut step);
+        batch = self.check_times(batch, &mut clocks, &mut step);
+        let latest_ms = step.latest_ms;
         let failures = step.failures;
         Ok(Prepared {
             batch,
             clocks,
             failures,
             positions: Some(fetched.positions.clone()),
+            latest_ms,
         })
     }
 
@@ -99,38 +103,15 @@ impl Input {
         step.fail_rows(batch, errors)
     }
 
-    fn check_times(
-        &self,
-        batch: Batch,
-        bound_ms: TimestampMs,
-        clocks: &mut [ClockMove],
-        step: &mut Step<'_>,
-    ) -> Batch {
-        let mut kept = Vec::with_capacity(batch.len());
+    /// Leaves out what is too far ahead, and lets the rest move the clock.
+    fn check_times(&self, batch: Batch, clocks: &mut [ClockMove], step: &mut Step<'_>) -> Batch {
+        let batch = check_event_times(batch, step);
         for row in 0..batch.len() {
             let time = batch.timestamps[row];
-            if time > bound_ms {
-                let ahead_ms = time
-                    .saturating_sub(bound_ms)
-                    .saturating_add(self.max_future_ms);
-                let reason = format!(
-                    "the event time is {ahead_ms} ms ahead of the time at which the log stored the record, \
-                     event_time_ms=`{time}` max_future_ms=`{}`",
-                    self.max_future_ms
-                );
-                let hint = "event time is in milliseconds: check the unit of the timestamp, or raise `max_future`";
-                step.fail(&batch, row, DataError::new(reason).with_hint(hint));
-                continue;
-            }
             let watermark = time.saturating_sub(self.max_out_of_orderness_ms);
             clocks[batch.cause(row).at()] = ClockMove::To(watermark);
-            kept.push(row as u32);
         }
-        if kept.len() == batch.len() {
-            batch
-        } else {
-            batch.take(&kept)
-        }
+        batch
     }
 }
 
@@ -148,11 +129,24 @@ fn control_records(records: &Records, clocks: &mut [ClockMove]) -> Vec<u32> {
     let mut ends = Vec::new();
     for (index, clock) in clocks.iter_mut().enumerate() {
         if is_control(records.headers(index)) {
-            *clock = ClockMove::To(TimestampMs::MAX);
+            *clock = ClockMove::End;
             ends.push(index as u32);
         }
     }
     ends
+}
+
+/// Where to cut records so that an end of input is the last of its step.
+pub(crate) fn after_ends(records: &Records) -> Vec<usize> {
+    let with_headers = 0..records.headers.len();
+    let mut cuts: Vec<usize> = with_headers
+        .filter(|&index| is_control(records.headers(index)))
+        .map(|index| index + 1)
+        .collect();
+    if cuts.last() != Some(&records.len()) {
+        cuts.push(records.len());
+    }
+    cuts
 }
 
 /// Whether the last of some records is the end of a bounded source.
@@ -172,6 +166,7 @@ impl Task {
             clocks: vec![ClockMove::To(watermark)],
             failures: Vec::new(),
             positions: None,
+            latest_ms: TimestampMs::MAX,
         }
     }
 

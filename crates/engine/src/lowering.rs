@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::tree::{Branch, Counts, Tree};
 use crate::unseen::Unseen;
 use headwater_core::json::Locator;
-use headwater_core::{Error, FieldPath, Result};
+use headwater_core::{Error, FieldPath, Result, TimestampMs};
 use headwater_operators::{
     Apply, ApplyBatch, Assign, Deliver, Drop, Filter, FilterBy, Functions, Operator, Project,
     SetHeaders, SetTimestamp, ToTopic, TopicRoute, Update, Window,
@@ -113,6 +113,9 @@ impl<'a> Lowered<'a> {
                     .collect(),
                 is_after_state: is_below_state || is_stateful,
                 is_first_stateful: is_stateful && !is_below_state,
+                clock: self
+                    .sets_time_of_windows(id, is_below_state)
+                    .then_some(TimestampMs::MIN),
                 counts: Counts::default(),
             });
         }
@@ -120,6 +123,15 @@ impl<'a> Lowered<'a> {
             branches,
             is_always_careful: self.is_always_careful,
         })
+    }
+
+    /// Whether a node sets the times by which windows below it are judged.
+    fn sets_time_of_windows(&self, id: NodeId, is_below_state: bool) -> bool {
+        let sets = matches!(
+            self.plan.node(id).op,
+            Op::SetTimestamp(_) | Op::SetTimestampBy(_)
+        );
+        sets && !is_below_state && has_state_below(self.plan, id)
     }
 
     fn operator(&self, id: NodeId) -> Result<Option<Box<dyn Operator>>> {
@@ -191,6 +203,13 @@ impl<'a> Lowered<'a> {
             })
             .collect()
     }
+}
+
+fn has_state_below(plan: &LogicalPlan, id: NodeId) -> bool {
+    let children = &plan.node(id).children;
+    children
+        .iter()
+        .any(|&child| plan.is_stateful(child) || has_state_below(plan, child))
 }
 
 /// The node and all below it, each after its parent, branches in order.

@@ -1,14 +1,15 @@
 //! What a commit stores beside a task's position: everything that the task
 //! needs to go on and that is neither its state nor a record.
 //!
-//! The bytes are JSON-free and versioned: version, epoch, topic id, watermark.
+//! The bytes are JSON-free and versioned: version, epoch, topic id, watermark,
+//! clocks.
 
 use headwater_core::{Error, Result, TimestampMs};
 
 const VERSION: u8 = 1;
 
 /// The commit's words about one task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaskMetadata {
     /// The number of the epoch; it only grows.
     pub(crate) epoch: u64,
@@ -18,6 +19,8 @@ pub(crate) struct TaskMetadata {
     pub(crate) watermark_ms: TimestampMs,
     /// Whether the last committed input was the end of a bounded source.
     pub(crate) is_ended: bool,
+    /// The clocks of operators that set times.
+    pub(crate) clocks_ms: Vec<TimestampMs>,
 }
 
 impl TaskMetadata {
@@ -27,6 +30,7 @@ impl TaskMetadata {
         bytes.extend_from_slice(&self.topic_id.to_le_bytes());
         bytes.extend_from_slice(&self.watermark_ms.to_le_bytes());
         bytes.push(self.is_ended.into());
+        bytes.extend(self.clocks_ms.iter().flat_map(|clock| clock.to_le_bytes()));
         bytes
     }
 
@@ -47,6 +51,10 @@ impl TaskMetadata {
             topic_id: word(1)?,
             watermark_ms: word(2)? as TimestampMs,
             is_ended: *rest.get(24).ok_or_else(damaged)? != 0,
+            clocks_ms: rest[25..]
+                .chunks_exact(8)
+                .map(|clock| i64::from_le_bytes(clock.try_into().expect("eight bytes")))
+                .collect(),
         })
     }
 }
@@ -66,6 +74,7 @@ mod tests {
             topic_id: 9,
             watermark_ms: -1,
             is_ended: true,
+            clocks_ms: vec![5, i64::MIN],
         };
         let mut bytes = metadata.encode();
         assert_eq!(TaskMetadata::decode(&bytes).expect("decodes"), metadata);

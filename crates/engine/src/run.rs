@@ -17,11 +17,12 @@ use crate::crew::{Crew, run_workers};
 use crate::dead_letter::dead_letter_topic;
 use crate::settings::{ErrorPolicy, Report, RunOptions, Start};
 use crate::source_task::source_partition;
+use crate::tally::Totals;
 use headwater_core::{Class, Error, Position, Result, TopicPartition};
 use headwater_log::{Committed, TopicConfig};
 use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Waits between attempts while the log is unavailable.
@@ -34,6 +35,9 @@ const BACK_OFF: [Duration; 6] = [
     Duration::from_secs(10),
 ];
 
+/// Trouble after a run has gone well for this long is new trouble.
+const RECOVERED: Duration = Duration::from_secs(60);
+
 pub(crate) type CommittedMap = BTreeMap<TopicPartition, Committed>;
 
 pub(crate) fn run(
@@ -43,11 +47,16 @@ pub(crate) fn run(
 ) -> Result<Report> {
     check(application, options)?;
     let mut waits = BACK_OFF.iter();
+    let totals = Arc::default();
     loop {
-        let error = match attempt(application, plan, options) {
+        let started = application.env.clock.monotonic();
+        let error = match attempt(application, plan, options, &totals) {
             Err(error) if error.class() == Class::Unavailable => error,
             result => return result,
         };
+        if RECOVERED <= application.env.clock.monotonic().saturating_sub(started) {
+            waits = BACK_OFF.iter();
+        }
         let Some(&wait) = waits.next() else {
             return Err(error);
         };
@@ -80,6 +89,7 @@ fn attempt(
     application: &mut Application,
     plan: &LogicalPlan,
     options: &RunOptions,
+    totals: &Arc<Mutex<Totals>>,
 ) -> Result<Report> {
     let plan = Arc::new(plan.clone());
     let partitions = make_topics(application, &plan, options)?;
@@ -91,6 +101,10 @@ fn attempt(
         Some(member) => member.committed()?.into_iter().collect(),
         None => CommittedMap::new(),
     };
+    let counted = totals.lock();
+    counted
+        .unwrap_or_else(PoisonError::into_inner)
+        .resolve(&committed);
     let stores = plan.stores()?;
     check_stores(application, &stores, &committed, options)?;
     let slots = make_tasks(
@@ -116,6 +130,7 @@ fn attempt(
         slots,
         first_positions,
         options,
+        totals,
     };
     let result = run_workers(application, crew);
     application.sinks.close();

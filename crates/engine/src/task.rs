@@ -15,7 +15,8 @@
 //! 4. Otherwise the stores go back to where they were, what left the stateless
 //!    operators is kept (their functions are not called again), and what entered
 //!    the first stateful ones passes again, one cause at a time under a savepoint.
-//!    A cause that fails is undone and moves no clock.
+//!    A cause that fails is undone and moves no clock. (A tree that sets times
+//!    above its state passes again as a whole.)
 
 use crate::input::Input;
 use crate::tree::{Marks, OutputLengths, Pass, Tree, slice_of};
@@ -36,7 +37,7 @@ pub(crate) struct Task {
     /// The watermark after the last input; `MIN` before the first.
     pub(crate) watermark: TimestampMs,
     /// Savepoints and watermark before the open step.
-    pub(crate) before_step: Option<(Marks, TimestampMs)>,
+    pub(crate) before_step: Option<(Marks, TimestampMs, Vec<TimestampMs>)>,
 }
 
 /// The inputs of one step, ready for the operators.
@@ -49,6 +50,8 @@ pub(crate) struct Prepared {
     pub(crate) failures: Vec<Failure>,
     /// Where the inputs stand in the log, if they are records.
     pub(crate) positions: Option<Positions>,
+    /// The latest event time that a row may be given.
+    pub(crate) latest_ms: TimestampMs,
 }
 
 /// What a pass needs to know of the inputs beside their rows.
@@ -56,6 +59,7 @@ pub(crate) struct Prepared {
 struct Inputs<'a> {
     clocks: &'a [ClockMove],
     positions: Option<&'a Positions>,
+    latest_ms: TimestampMs,
 }
 
 /// What an input does to the watermark unless it fails.
@@ -63,6 +67,9 @@ struct Inputs<'a> {
 pub(crate) enum ClockMove {
     /// Moves it to at least this.
     To(TimestampMs),
+    /// The end of the input: moves it past everything for as long as this input
+    /// is processed, so that windows close. It is the last of its step.
+    End,
     /// Leaves it.
     None,
 }
@@ -89,22 +96,36 @@ impl Task {
             clocks,
             mut failures,
             positions,
+            latest_ms,
         } = prepared;
         failures.sort_by_key(|failure| failure.cause);
         let inputs = Inputs {
             clocks: &clocks,
             positions: positions.as_ref(),
+            latest_ms,
         };
-        self.before_step = Some((self.tree.mark(&mut self.keyed), self.watermark));
+        let before = (
+            self.tree.mark(&mut self.keyed),
+            self.watermark,
+            self.tree.clocks(),
+        );
+        self.before_step = Some(before);
         if self.tree.is_always_careful {
             return self.step_carefully(&[(0, batch)], inputs, failures, Effects::default());
         }
         let excluded: BTreeSet<Cause> = failures.iter().map(|failure| failure.cause).collect();
         let times = times_of(self.watermark, &clocks, &excluded);
         let is_stateful = self.tree.is_stateful();
+        // What sets times decides those of everything below, so a second pass
+        // begins with it, not at the first operator with state.
+        let sets_times = !self.tree.clocks().is_empty();
+        let whole = sets_times.then(|| batch.isolate());
+        let retimed = self.tree.retimed();
         let mut step = Step::new(&times, &mut self.keyed, &self.partition);
         step.positions = inputs.positions;
-        let mut pass = Pass::new(&mut step, false, is_stateful);
+        step.latest_ms = inputs.latest_ms;
+        let mut pass = Pass::new(&mut step, &retimed, self.input.max_out_of_orderness_ms);
+        pass.captured = (is_stateful && !sets_times).then(Vec::new);
         self.tree.push(0, batch, &mut pass)?;
         self.tree.advance(0, &mut pass)?;
         let Pass {
@@ -121,7 +142,8 @@ impl Task {
             failures,
         };
         if failed.is_empty() {
-            self.watermark = *times.after.last().unwrap_or(&times.before);
+            self.watermark = settled(&times, &clocks);
+            self.tree.keep_clocks(&retimed);
             return Ok(effects);
         }
         if !is_stateful {
@@ -129,8 +151,12 @@ impl Task {
             self.watermark = self.watermark_without(&clocks, &effects.failures);
             return Ok(effects.masked(|_| true));
         }
-        if let Some((marks, _)) = &self.before_step {
+        if let Some((marks, ..)) = &self.before_step {
             self.tree.roll_back(&mut self.keyed, marks);
+        }
+        if let Some(batch) = whole {
+            let failures = effects.failures;
+            return self.step_carefully(&[(0, batch)], inputs, failures, Effects::default());
         }
         let is_after_state = |id| {
             self.tree
@@ -160,8 +186,9 @@ impl Task {
 
     /// Puts state and time back to where they were before the last step.
     pub(crate) fn undo(&mut self) {
-        if let Some((marks, watermark)) = self.before_step.take() {
+        if let Some((marks, watermark, clocks)) = self.before_step.take() {
             self.tree.roll_back(&mut self.keyed, &marks);
+            self.tree.set_clocks(&clocks);
             self.watermark = watermark;
         }
         self.tree.release(&mut self.keyed);
@@ -194,11 +221,11 @@ impl Task {
                 .iter()
                 .filter_map(|(node, batch)| Some((*node, slice_of(batch, at)?)))
                 .collect();
-            if !self.run_cause(at, slices, &times, inputs.positions, &mut effects)? {
+            if !self.run_cause(at, slices, &times, inputs, &mut effects)? {
                 times.after[at] = before;
             }
         }
-        self.watermark = *times.after.last().unwrap_or(&times.before);
+        self.watermark = settled(&times, clocks);
         // What stateless operators had sent before a cause failed elsewhere goes too.
         let mut effects = effects.masked(|_| true);
         effects.sort_outputs();
@@ -211,13 +238,16 @@ impl Task {
         at: usize,
         slices: Vec<(usize, Batch)>,
         times: &StepTimes,
-        positions: Option<&Positions>,
+        inputs: Inputs<'_>,
         effects: &mut Effects,
     ) -> Result<bool> {
         let marks = self.tree.mark(&mut self.keyed);
+        let retimed = self.tree.retimed();
         let mut step = Step::new(times, &mut self.keyed, &self.partition);
-        step.positions = positions;
-        let mut pass = Pass::new(&mut step, true, false);
+        step.positions = inputs.positions;
+        step.latest_ms = inputs.latest_ms;
+        let mut pass = Pass::new(&mut step, &retimed, self.input.max_out_of_orderness_ms);
+        pass.is_careful = true;
         let nothing = OutputLengths::of(&pass);
         for (node, batch) in slices {
             self.tree.push(node, batch, &mut pass)?;
@@ -242,6 +272,7 @@ impl Task {
                 .filter(|failure| failure.cause == Cause::input(at));
             effects.failures.extend(own);
         } else {
+            self.tree.keep_clocks(&retimed);
             effects.failures.extend(failures);
         }
         effects.outputs.appended.extend(outputs.appended);
@@ -253,7 +284,7 @@ impl Task {
     fn watermark_without(&self, clocks: &[ClockMove], failures: &[Failure]) -> TimestampMs {
         let excluded = failures.iter().map(|failure| failure.cause).collect();
         let times = times_of(self.watermark, clocks, &excluded);
-        *times.after.last().unwrap_or(&times.before)
+        settled(&times, clocks)
     }
 }
 
@@ -261,8 +292,19 @@ impl ClockMove {
     fn apply(self, watermark: TimestampMs) -> TimestampMs {
         match self {
             ClockMove::To(time) => watermark.max(time),
+            ClockMove::End => TimestampMs::MAX,
             ClockMove::None => watermark,
         }
+    }
+}
+
+/// The watermark after a step: the end of the input is not a time, and what
+/// follows it, from a file that has grown, is judged by the times before it.
+fn settled(times: &StepTimes, clocks: &[ClockMove]) -> TimestampMs {
+    match clocks.split_last() {
+        None => times.before,
+        Some((ClockMove::End, earlier)) => times.before(earlier.len()),
+        Some((_, earlier)) => times.after(earlier.len()),
     }
 }
 

@@ -17,10 +17,12 @@
 //! where two operators of the tree would otherwise see each other's effects in
 //! an order that depends on how batches were cut.
 
-use headwater_core::{Batch, Cause, Result};
+use crate::retime::{Moves, Retimed};
+use headwater_core::{Batch, Cause, Result, TimestampMs};
 use headwater_operators::{Delivered, Operator, Step};
 use headwater_plan::NodeId;
 use headwater_state::{KeyedStore, Mark, StateStore};
+use std::cell::OnceCell;
 
 /// One operator and what comes after it.
 pub(crate) struct Branch {
@@ -34,6 +36,8 @@ pub(crate) struct Branch {
     pub(crate) is_after_state: bool,
     /// Whether it keeps state and nothing above it does.
     pub(crate) is_first_stateful: bool,
+    /// The clock of a `set_timestamp` above windows; see [`crate::retime`].
+    pub(crate) clock: Option<TimestampMs>,
     /// Rows that came in, went out and were late, for the conservation law.
     pub(crate) counts: Counts,
 }
@@ -61,15 +65,28 @@ pub(crate) struct Pass<'s, 'a> {
     /// What entered the first stateful operators, where it must be kept.
     pub(crate) captured: Option<Vec<(usize, Batch)>>,
     pub(crate) is_careful: bool,
+    /// The times below operators that set them, by branch.
+    pub(crate) retimed: &'a [OnceCell<Retimed>],
+    pub(crate) moves: Moves,
 }
 
 impl<'s, 'a> Pass<'s, 'a> {
-    pub(crate) fn new(step: &'s mut Step<'a>, is_careful: bool, captures: bool) -> Self {
+    pub(crate) fn new(
+        step: &'s mut Step<'a>,
+        retimed: &'a [OnceCell<Retimed>],
+        max_out_of_orderness_ms: i64,
+    ) -> Self {
+        let is_tick = step.positions.is_none();
         Pass {
             step,
             leaves: Vec::new(),
-            captured: captures.then(Vec::new),
-            is_careful,
+            captured: None,
+            is_careful: false,
+            retimed,
+            moves: Moves {
+                is_tick,
+                max_out_of_orderness_ms,
+            },
         }
     }
 }
@@ -82,6 +99,39 @@ pub(crate) struct Marks {
 }
 
 impl Tree {
+    /// A place for the times below each operator, for one pass.
+    pub(crate) fn retimed(&self) -> Vec<OnceCell<Retimed>> {
+        self.branches.iter().map(|_| OnceCell::new()).collect()
+    }
+
+    /// The clocks of operators that set times, in order.
+    pub(crate) fn clocks(&self) -> Vec<TimestampMs> {
+        self.branches
+            .iter()
+            .filter_map(|branch| branch.clock)
+            .collect()
+    }
+
+    /// Sets those clocks; those of another number of operators don't fit.
+    pub(crate) fn set_clocks(&mut self, clocks: &[TimestampMs]) {
+        if self.clocks().len() == clocks.len() {
+            let own = self
+                .branches
+                .iter_mut()
+                .filter_map(|branch| branch.clock.as_mut());
+            own.zip(clocks).for_each(|(own, &clock)| *own = clock);
+        }
+    }
+
+    /// Keeps where the clocks stand after a pass.
+    pub(crate) fn keep_clocks(&mut self, retimed: &[OnceCell<Retimed>]) {
+        for (branch, retimed) in self.branches.iter_mut().zip(retimed) {
+            if let Some(retimed) = retimed.get() {
+                branch.clock = Some(retimed.clock);
+            }
+        }
+    }
+
     /// Whether any operator keeps state.
     pub(crate) fn is_stateful(&self) -> bool {
         self.branches.iter().any(|branch| branch.is_after_state)
@@ -165,7 +215,17 @@ impl Tree {
                 operator.process(batch, pass.step)?
             }
         };
-        self.fan_out(node, outcome, pass)
+        let Some(clock) = self.branches[node].clock else {
+            return self.fan_out(node, outcome, pass);
+        };
+        let outer = pass.step.times;
+        let (retimed, moves) = (pass.retimed, pass.moves);
+        let rows = outcome.as_ref();
+        let below = retimed[node].get_or_init(|| Retimed::new(clock, outer, rows, moves));
+        pass.step.times = &below.times;
+        let result = self.fan_out(node, outcome, pass);
+        pass.step.times = outer;
+        result
     }
 
     /// Tells a node, then everything after it, the time at the end of the step,
@@ -184,10 +244,17 @@ impl Tree {
                 emitted => self.fan_out(node, emitted, pass)?,
             }
         }
+        let outer = pass.step.times;
+        if let Some(clock) = self.branches[node].clock {
+            let (retimed, moves) = (pass.retimed, pass.moves);
+            let below = retimed[node].get_or_init(|| Retimed::new(clock, outer, None, moves));
+            pass.step.times = &below.times;
+        }
         for index in 0..self.branches[node].children.len() {
             let child = self.branches[node].children[index];
             self.advance(child, pass)?;
         }
+        pass.step.times = outer;
         Ok(())
     }
 

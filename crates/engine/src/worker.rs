@@ -12,10 +12,11 @@ use crate::application::Shared;
 use crate::checkpoint::Epoch;
 use crate::dead_letter::{dead_letter, dead_letter_topic};
 use crate::delivery::{Screen, SinkSet, delivery};
-use crate::input::ends_input;
+use crate::input::{after_ends, ends_input};
 use crate::quiet::Quiet;
 use crate::settings::{Decision, ErrorPolicy, Host, RunOptions, Settings};
 use crate::source_task::SourceTask;
+use crate::tally::Tally;
 use crate::task::{Effects, Task};
 use headwater_core::env::Env;
 use headwater_core::{Class, Error, Position, Result, Rows, TopicPartition};
@@ -89,7 +90,6 @@ impl Common {
         if decision == Decision::Stop {
             return Err(error);
         }
-        self.shared.left_out(false);
         self.host.log(&format!("left out: {error}"));
         Ok(())
     }
@@ -108,9 +108,14 @@ pub(crate) struct Worker {
     pub(crate) sinks: SinkSet,
     pub(crate) sink_rows: Vec<(String, headwater_connect::Delivery)>,
     pub(crate) epoch: Epoch,
+    /// What was done in the open epoch.
+    pub(crate) tally: Tally,
     /// What is committed before the first record.
     pub(crate) first_positions: Vec<(TopicPartition, Committed)>,
     pub(crate) rows_max: usize,
+    /// Whether the sources were done before the last poll, so that the end of a
+    /// partition is the end for good.
+    pub(crate) has_all_input: bool,
 }
 
 impl Worker {
@@ -120,6 +125,7 @@ impl Worker {
     /// What ended it; the epoch that was open is then dropped.
     pub(crate) fn run(&mut self) -> Result<()> {
         while !self.is_asked_to_end()? {
+            self.has_all_input = self.common.shared.sources_done.load(Ordering::Acquire);
             let fetched = self.poll()?;
             for fetched in &fetched {
                 self.take(fetched)?;
@@ -198,10 +204,19 @@ impl Worker {
                 self.common.shared.check_count(self.common.options.count);
             }
         } else {
-            self.process(fetched)?;
+            let mut start = 0;
+            for end in after_ends(&fetched.records) {
+                match end - start == fetched.records.len() {
+                    true => self.process(fetched)?,
+                    false => self.process(&slice(fetched, start, end))?,
+                }
+                start = end;
+            }
         }
         self.slot(&fetched.partition).is_at_end = fetched.at_end;
-        let took = self.env.clock.monotonic().saturating_sub(now);
+        let done = self.env.clock.monotonic();
+        self.common.shared.saw_records(done);
+        let took = done.saturating_sub(now);
         let share = took.mul_f64(self.rows_max as f64 / fetched.records.len().max(1) as f64);
         let max = self.common.settings.batch_rows_max;
         self.rows_max = if took > STEP_MAX {
@@ -277,7 +292,7 @@ impl Worker {
             slot.is_ended = ends_input(&fetched.records).unwrap_or(slot.is_ended);
         }
         let count = fetched.map_or(0, |fetched| fetched.records.len() as u64);
-        self.common.shared.processed(count);
+        self.tally.records_in += count;
         self.epoch.open(now, count);
         self.leave(effects, &decisions, fetched, partition)?;
         Ok(None)
@@ -326,7 +341,7 @@ impl Worker {
     ) -> Result<()> {
         let resume = self.slot(partition).resume;
         for appended in effects.outputs.appended {
-            self.common.shared.appended(appended.records.len() as u64);
+            self.tally.records_out += appended.records.len() as u64;
             if let Some(transactor) = &mut self.transactor {
                 transactor.append(&appended.partition, appended.records)?;
             }
@@ -347,18 +362,21 @@ impl Worker {
         }
         for mut leaf in effects.leaves {
             self.common.shared.reached_end(leaf.batch.len() as u64);
+            self.tally.rows_out += leaf.batch.len() as u64;
             if self.common.options.collect {
                 if let Rows::Json(rows) = &mut leaf.batch.rows {
                     rows.prepare_to_write();
                 }
-                self.common
-                    .shared
-                    .collect(delivery(leaf, partition, fetched, resume));
+                let rows = delivery(leaf, partition, fetched, resume);
+                self.tally.collected.push(rows);
             }
         }
         for (failure, decision) in effects.failures.iter().zip(decisions) {
             let is_dead_letter = *decision == Decision::DeadLetter;
-            self.common.shared.left_out(is_dead_letter);
+            match is_dead_letter {
+                true => self.tally.dead_lettered += 1,
+                false => self.tally.skipped += 1,
+            }
             if is_dead_letter && let Some(transactor) = &mut self.transactor {
                 let to = TopicPartition::new(dead_letter_topic(&partition.topic), 0);
                 transactor.append(&to, dead_letter(failure, fetched)?)?;
@@ -385,6 +403,7 @@ impl Worker {
             let count = match polled {
                 Err(error) if error.class() == Class::Data => {
                     common.leave_out_of_source(error)?;
+                    self.tally.skipped += 1;
                     1
                 }
                 polled => polled?,
@@ -468,7 +487,8 @@ impl Worker {
         self.warn_of_unseen(false);
         let now = self.env.clock.monotonic();
         let shared = &self.common.shared;
-        let is_finished = self.epoch.opened.is_none()
+        let is_finished = self.has_all_input
+            && self.epoch.opened.is_none()
             && self
                 .tasks
                 .values()
@@ -483,12 +503,12 @@ impl Worker {
         }
     }
 
-    /// Adds up what the operators counted.
-    pub(crate) fn late(&self) -> u64 {
+    /// Adds up the late records that operators have counted since the last call.
+    pub(crate) fn take_late(&mut self) -> u64 {
         self.tasks
-            .values()
-            .flat_map(|slot| &slot.task.tree.branches)
-            .map(|branch| branch.counts.late)
+            .values_mut()
+            .flat_map(|slot| &mut slot.task.tree.branches)
+            .map(|branch| std::mem::take(&mut branch.counts.late))
             .sum()
     }
 }

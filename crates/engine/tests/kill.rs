@@ -118,7 +118,14 @@ fn child_runs_the_job() {
 }
 
 fn start(directory: &Path) -> Child {
-    Command::new(std::env::current_exe().expect("a path"))
+    start_by(
+        Command::new(std::env::current_exe().expect("a path")),
+        directory,
+    )
+}
+
+fn start_by(mut command: Command, directory: &Path) -> Child {
+    command
         .args([
             "child_runs_the_job",
             "--exact",
@@ -365,4 +372,31 @@ fn check_state(log: &dyn Log, input: &[Row]) {
         .keys()
         .filter(|(topic, _, key)| topic.contains("window") && key[0] == 2);
     assert_eq!(open.count(), 0, "open windows");
+}
+
+/// A disk that is full while the job runs, in the form of a limit to the size of
+/// files: the job says so and tries again, and nothing is lost.
+#[test]
+fn a_full_disk_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = folder.path();
+    let input = write_input(directory, &mut Seed(7), 12_000);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$0\" \"$@\""]);
+    command.arg(std::env::current_exe().expect("a path"));
+    let mut child = start_by(command, directory);
+    Env::system().clock.sleep(Duration::from_secs(3));
+    child.kill().expect("kills");
+    let output = child.wait_with_output().expect("waits");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("starting again from the last commit"),
+        "{said}"
+    );
+    assert!(
+        said.contains("log.db") || said.contains("jsonl"),
+        "names the file: {said}"
+    );
+    finish(directory, 7);
+    check(directory, &input);
 }

@@ -96,11 +96,20 @@ pub struct Fetched {
     pub positions: Positions,
     /// Where to go on after these records.
     pub resume: Position,
-    /// When the log stored the newest of them, or `None` if it does not say.
+    /// When the log stored the newest of them, or `None` if it does not say. All
+    /// were stored within one [minute](Fetched::append_minute): what is judged by
+    /// that minute does not depend on how records were fetched.
     pub append_time_ms: Option<TimestampMs>,
     /// Whether `resume` was the end of the log when it was read, every open
     /// transaction counted: only then is a partition known to be quiet.
     pub at_end: bool,
+}
+
+impl Fetched {
+    /// The minute of a time at which the log stored something, counted from 1970.
+    pub fn append_minute(append_time_ms: TimestampMs) -> i64 {
+        append_time_ms.div_euclid(60_000)
+    }
 }
 
 /// How much one poll may return.

@@ -16,6 +16,14 @@ const DRAIN_ROWS: usize = 50_000;
 /// Rows for each millisecond of event time.
 const ROWS_PER_MS: usize = 1_000;
 
+/// A name, and what is measured under it.
+type Variant<'a> = (
+    &'a str,
+    WindowLength,
+    (Closing, Emit),
+    &'a [AggregateFunction],
+);
+
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1);
     let tumbling = WindowLength::Tumbling { size_ms: 1_000 };
@@ -31,7 +39,7 @@ fn main() -> Result<()> {
         AggregateFunction::Latest,
     ];
     let key = (Closing::Key, Emit::Final);
-    let variants: [(&str, WindowLength, (Closing, Emit), &[AggregateFunction]); 6] = [
+    let variants: [Variant<'_>; 6] = [
         ("tumbling sum", tumbling, key, &sum),
         (
             "tumbling sum, partition closing",
@@ -55,10 +63,7 @@ fn main() -> Result<()> {
         ("hopping sum, 5 windows a row", hopping, key, &sum),
     ];
     for (name, length, (closing, emit), functions) in variants {
-        if wanted
-            .as_ref()
-            .is_none_or(|wanted| name == wanted.as_str())
-        {
+        if wanted.as_ref().is_none_or(|wanted| name == wanted.as_str()) {
             run(name, length, (closing, emit), functions)?;
         }
     }

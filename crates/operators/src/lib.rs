@@ -35,7 +35,7 @@ pub use emit::{Deliver, ToTopic, TopicRoute};
 pub use expr::{Compiled, evaluate};
 pub use filter::Filter;
 pub use function::{Call, Function, FunctionRows, Functions, Wants};
-pub use metadata::{SetHeaders, SetTimestamp, decode_rows};
+pub use metadata::{SetHeaders, SetTimestamp, check_event_times, decode_rows};
 pub use operator::Operator;
 pub use step::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
 pub use window::{Window, WindowStore};

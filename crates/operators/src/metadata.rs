@@ -55,7 +55,7 @@ impl Operator for SetTimestamp {
             && headwater_core::arrow::array::Array::null_count(array) == 0
         {
             batch.timestamps = array.values().clone();
-            return Ok(Some(batch));
+            return Ok(Some(check_event_times(batch, step)));
         }
         let mut times: Vec<TimestampMs> = batch.timestamps.to_vec();
         let mut failed = errors.iter().map(|error| error.row).peekable();
@@ -77,8 +77,33 @@ impl Operator for SetTimestamp {
         for failed in errors {
             step.fail(&before, failed.row as usize, failed.error);
         }
-        Ok(Some(kept))
+        Ok(Some(check_event_times(kept, step)))
     }
+}
+
+/// The batch without the rows that are too far ahead of time, which are data
+/// errors: one timestamp in microseconds must not make every later row late.
+pub fn check_event_times(batch: Batch, step: &mut Step<'_>) -> Batch {
+    let latest_ms = step.latest_ms;
+    if batch.timestamps.iter().all(|&time| time <= latest_ms) {
+        return batch;
+    }
+    let too_late = |row: &usize| batch.timestamps[*row] > latest_ms;
+    let errors = (0..batch.len())
+        .filter(too_late)
+        .map(|row| RowError {
+            row: row as u32,
+            error: DataError::new(format!(
+                "the event time is further ahead of the time at which the log stored the record than \
+                 max_future allows, event_time_ms=`{}` latest_ms=`{latest_ms}`",
+                batch.timestamps[row]
+            ))
+            .with_hint(
+                "event time is in milliseconds: check the unit of the timestamp, or raise `max_future`",
+            ),
+        })
+        .collect();
+    step.fail_rows(batch, errors)
 }
 
 #[cold]

@@ -24,6 +24,8 @@ pub struct Step<'a> {
     pub operator: usize,
     /// The partition whose records the step processes.
     pub partition: &'a TopicPartition,
+    /// The latest event time that a row may have; a later one is a data error.
+    pub latest_ms: TimestampMs,
     /// The position of each input, where they are records.
     pub positions: Option<&'a Positions>,
     /// In a step that is a tick: the event time after which a silent key's
@@ -117,6 +119,7 @@ impl<'a> Step<'a> {
             outputs: Outputs::default(),
             operator: 0,
             partition,
+            latest_ms: TimestampMs::MAX,
             positions: None,
             tick_timeout_ms: None,
             emissions: 0,

@@ -3,9 +3,9 @@
 
 mod window_support;
 
-use headwater_core::Value;
-use headwater_operators::{Functions, Operator};
-use headwater_plan::{AggregateFunction, WindowSpec};
+use headwater_core::{Batch, Cause, FieldPath, RecordsBuilder, TopicPartition, Value};
+use headwater_operators::{Functions, Operator, Step, StepTimes, Window};
+use headwater_plan::{AggregateFunction, Closing, WindowSpec, col};
 use window_support::{
     Driver, Input, aggregate, current, function, function_ref, hopping, partition, record, run,
     tumbling,
@@ -352,14 +352,16 @@ fn b8_no_key_reads_anothers_windows() {
 #[test]
 fn the_end_of_the_input_closes_everything_once() {
     for spec in [tumbling(10), partition(tumbling(10))] {
-        let mut driver = run(
-            &spec,
-            &[record("a", 1, 1), record("b", 5, 2), Input::End, Input::End],
-        );
+        let inputs = [record("a", 1, 1), record("b", 5, 2), Input::End, Input::End];
+        let mut driver = run(&spec, &inputs);
         assert_eq!(driver.rows(), ["a [0, 10) 1", "b [0, 10) 2"]);
-        assert_eq!(driver.len(), 0);
-        driver.drain();
-        assert!(driver.log.is_empty());
+        assert!(!driver.window.is_waiting_for_time());
+        driver.restart();
+        driver.step(&[record("a", 2, 1)]);
+        assert_eq!(
+            driver.late, 1,
+            "what was closed stays closed when a file has grown"
+        );
     }
 }
 
@@ -853,4 +855,59 @@ fn a_record_at_the_edge_of_time_is_a_data_error() {
             .error
             .starts_with("the event time is out of range")
     );
+}
+
+#[test]
+fn at_the_end_of_the_input_a_window_of_windows_takes_what_the_first_one_emits() {
+    for closing in [Closing::Key, Closing::Partition] {
+        let first = WindowSpec {
+            closing,
+            ..tumbling(10)
+        };
+        let mut second = WindowSpec {
+            closing,
+            ..tumbling(100)
+        };
+        second.aggregates[0].input = Some(col("sum"));
+        let none = Functions::default();
+        let mut first = Window::new(&first, &none, "one").expect("it is sound");
+        let mut second = Window::new(&second, &none, "two").expect("it is sound");
+        let (partition, mut keyed) = (TopicPartition::new("telemetry", 0), Default::default());
+        let mut records = RecordsBuilder::default();
+        for timestamp in [1, 12] {
+            records.push(Some(b"a"), Some(b"{\"v\":4}"), timestamp, None);
+        }
+        let mut sums = Vec::new();
+        let mut causes = Vec::new();
+        let steps = [
+            (Batch::from_records(&records.finish()), vec![1, 12]),
+            (empty(), vec![i64::MAX]),
+        ];
+        for (batch, after) in steps {
+            let times = StepTimes {
+                before: i64::MIN,
+                after,
+            };
+            let mut step = Step::new(&times, &mut keyed, &partition);
+            let passed = first.process(batch, &mut step).expect("it goes on");
+            let due = first.advance(&mut step).expect("it goes on");
+            let mut out = Vec::new();
+            for batch in passed.into_iter().chain(due) {
+                out.extend(second.process(batch, &mut step).expect("it goes on"));
+            }
+            out.extend(second.advance(&mut step).expect("it goes on"));
+            for mut batch in out {
+                causes.extend(batch.causes.iter().copied());
+                let sum = batch.rows.column(&FieldPath::name("sum")).column;
+                sums.extend(sum.iter().map(|sum| sum.to_owned()));
+            }
+        }
+        assert_eq!(sums, [Value::Int(8)]);
+        assert_eq!((first.take_late_count(), second.take_late_count()), (0, 0));
+        assert!(Cause(causes[0]).is_emission());
+    }
+}
+
+fn empty() -> Batch {
+    Batch::from_records(&RecordsBuilder::default().finish())
 }

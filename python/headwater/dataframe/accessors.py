@@ -107,7 +107,7 @@ class StringMethods(_Methods):
         >>> hams = sdf[sdf["driver"].str.contains("ham")]
         """
         if regex:
-            msg = "a regular expression runs in Python: .apply(lambda text: bool(re.search(pat, text)))"
+            msg = "a regular expression runs in Python: .apply(lambda t: bool(re.search(pat, t)))"
             raise NotImplementedError(msg)
         return self._scalar("has_text", pat)
 

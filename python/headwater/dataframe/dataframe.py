@@ -19,13 +19,13 @@ from headwater.dataframe import reflexes
 from headwater.dataframe.series import StreamingSeries
 from headwater.dataframe.windows.definitions import HoppingWindow, TumblingWindow
 from headwater.errors import InvalidOperation
-from headwater.models import Topic
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from headwater.app import Application
     from headwater.dataframe.windows.definitions import OnLate, Trigger
+    from headwater.models import Topic
     from headwater.sinks import BaseSink
 
 __all__ = ["StreamingDataFrame"]
@@ -318,7 +318,10 @@ class StreamingDataFrame:
         if isinstance(item, (slice, int)):
             msg = f"a stream has no row numbers; {reflexes._FILTER}"
             raise TypeError(msg)
-        msg = f"a data frame is indexed by a column's name, a list of names or a condition, not {type(item).__name__}"
+        msg = (
+            "a data frame is indexed by a column's name, a list of names or a condition, not "
+            f"{type(item).__name__}"
+        )
         raise TypeError(msg)
 
     def __setitem__(self, name: str, value: object) -> None:
@@ -496,7 +499,9 @@ class StreamingDataFrame:
         To one of several topics:
 
         >>> quiet = app.topic("quiet")
-        >>> sdf = sdf.to_topic(lambda row, key, timestamp, headers: alerts if row["speed"] > 100 else quiet)
+        >>> def choose(row: dict, key: bytes, timestamp: int, headers: object) -> Topic:
+        ...     return alerts if row["speed"] > 100 else quiet
+        >>> sdf = sdf.to_topic(choose)
         """
         line = _functions.user_line()
         formats, choose = None, None
@@ -526,7 +531,8 @@ class StreamingDataFrame:
         """
         for method in ("add", "flush", "_sink_name"):
             if not hasattr(sink, method):
-                msg = f"sink() takes an object of a class derived from BaseSink, not {type(sink).__name__}"
+                kind = type(sink).__name__
+                msg = f"sink() takes an object of a class derived from BaseSink, not {kind}"
                 raise TypeError(msg)
         frames = self._app._frames
         name = frames.sink_name(sink)

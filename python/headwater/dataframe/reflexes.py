@@ -31,8 +31,8 @@ _FRAME = {
     "where": 'choose values in a column: sdf["x"].where(condition, other)',
     "groupby": "records are grouped by their key: produce them with the key you need, "
     "then aggregate in a window",
-    "group_by": "re-keying arrives in a later release; until then write to a topic with the key you "
-    'need, sdf.to_topic(topic, key=sdf["k"]), and read that topic',
+    "group_by": "re-keying arrives in a later release; until then write to a topic with the key "
+    'you need, sdf.to_topic(topic, key=sdf["k"]), and read that topic',
     "merge": "joins arrive in a later release; until then keep the other side in state: "
     "sdf.apply(f, stateful=True)",
     "join": "joins arrive in a later release; until then keep the other side in state: "
@@ -44,7 +44,7 @@ _FRAME = {
     "join_lookup": "look the value up in a function: sdf.apply(f)",
     "concat": "reading several topics as one arrives in a later release; write them to one topic",
     "append": "write to a topic: sdf.to_topic(topic)",
-    "sort_values": "a stream has no end to sort to; collect a window and sort that: .agg(rows=Collect())",
+    "sort_values": "a stream has no end to sort to; collect a window and sort that",
     "sort_index": "a stream has no end to sort to; records come in the order of their topic",
     "rolling": "use sdf.hopping_window(duration_ms, step_ms), then .agg(...)",
     "resample": "use sdf.tumbling_window(duration_ms), then .agg(...)",
@@ -192,7 +192,10 @@ def no_length() -> NoReturn:
 
 def no_iteration() -> NoReturn:
     """Refuse `for row in sdf`."""
-    msg = "a stream cannot be iterated; handle each row with sdf.apply(f) or sdf.update(f), or get rows with app.run(count=5)"
+    msg = (
+        "a stream cannot be iterated; handle each row with sdf.apply(f) or sdf.update(f), or get "
+        "rows with app.run(count=5)"
+    )
     raise TypeError(msg)
 
 

@@ -467,7 +467,7 @@ class StreamingSeries:
         raise TypeError(msg)
 
     def __setitem__(self, _key: object, _value: object) -> NoReturn:
-        msg = 'a nested field cannot be assigned; change the row with sdf.update(f), or assign sdf["x"]'
+        msg = 'a nested field cannot be assigned; use sdf.update(f), or assign all of sdf["x"]'
         raise TypeError(msg)
 
     def __setattr__(self, name: builtins.str, _value: object) -> NoReturn:

@@ -5,9 +5,9 @@ Each program is a process of its own, and they share nothing but the log::
     generator ─▶ phones-raw ─▶ flatten ─▶ phones-rows ─▶ crashes ─▶ crash-alerts ─▶ reader
                                                             ╰▶ live table
 
-``crashes.py`` is the one to read. To stop in it with a debugger, run the demo, reset the
-position of that pipeline, and start it alone: ``headwater reset crash-detection`` and
-``python crashes.py``, both with ``HEADWATER_DIR=.demo``.
+``crashes.py`` is the one to read. To stop in it with a debugger, let the demo run once,
+give ``crashes.py`` the last line ``app.run(start="earliest", commit=False)``, which reads
+everything again and leaves no trace, and debug it with ``HEADWATER_DIR=.demo``.
 """
 
 from __future__ import annotations

@@ -7,11 +7,12 @@ id. What they say goes to a file beside the log, but for the live table.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from headwater.demo.child import PARENT
 
@@ -19,12 +20,39 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+CLAIM = "demo.lock"
+
 STOP_S = 10.0
 """How long a program may take to finish its epoch."""
 
 
+def hold(directory: Path) -> IO[str] | None:
+    """Claim a directory for one demo, for as long as the file or a child is open.
+
+    The children inherit the claim, so a demo that is started right after another was
+    killed waits until the last of that one's programs has ended. None if it takes too long.
+    """
+    claim = (directory / CLAIM).open("w")
+    deadline = time.monotonic() + STOP_S
+    while True:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                claim.close()
+                return None
+            time.sleep(0.05)
+        else:
+            return claim
+
+
 def start(
-    program: str, directory: Path, arguments: Sequence[str] = (), *, is_shown: bool = False
+    program: str,
+    directory: Path,
+    claim: IO[str],
+    arguments: Sequence[str] = (),
+    *,
+    is_shown: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start ``headwater.demo.<program>`` on the log in ``directory``."""
     environment = {
@@ -41,6 +69,7 @@ def start(
             stdout=None if is_shown else said,
             stderr=said,
             process_group=0,
+            pass_fds=(claim.fileno(),),
         )
 
 

@@ -96,8 +96,11 @@ class Facts:
         )
 
 
-def gather(app: Application, before: Before, wall_s: float) -> Facts:
-    """Read the topics and hold what they say against the truth."""
+def gather(app: Application, before: Before, wall_s: float, *, is_fast: bool) -> Facts:
+    """Read the topics and hold what they say against the truth.
+
+    Phones that send without pauses measure a queue, not a latency.
+    """
     (truth,) = topics.rows(app, TRUTH)
     expected = expect(topics.rows(app, RAW))
     found = [((row["phone"], row["start"]), row["total_g"]) for row in topics.rows(app, ALERTS)]
@@ -118,8 +121,8 @@ def gather(app: Application, before: Before, wall_s: float) -> Facts:
         dead_letter_count=sum(topics.count(app, f"{name}.dead-letter") for name in (RAW, ROWS)),
         late_count=expected.late_count
         + sum(run["late"] for run in topics.rows(app, RUNS)[before.runs :]),
-        latencies_ms=_latencies_ms(app, expected, stamps, new, before.messages),
-        backlog_s=_backlog_s(app, truth, stamps, before),
+        latencies_ms=[] if is_fast else _latencies_ms(app, expected, stamps, new, before.messages),
+        backlog_s=None if is_fast else _backlog_s(app, truth, stamps, before.messages),
         wall_s=wall_s,
     )
 
@@ -155,19 +158,18 @@ def _latencies_ms(
 
 
 def _backlog_s(
-    app: Application, truth: Mapping[str, Any], stamps: Mapping[int, int], before: Before
+    app: Application, truth: Mapping[str, Any], stamps: Mapping[int, int], first_message: int
 ) -> float | None:
     """Return how long the backlog took to come in, if all of it came in this run."""
-    if before.messages:
-        return None
     own = [
-        stamps[index]
+        index
         for index, message in enumerate(topics.rows(app, RAW))
         if message["deviceId"] == truth["cut_off"]
         and _is_backlog(message["payload"][-1]["time"], truth)
-        and index in stamps
     ]
-    return (max(own) - min(own)) / 1e9 if own else None
+    if not own or own[0] < first_message or not all(index in stamps for index in own):
+        return None
+    return (stamps[own[-1]] - stamps[own[0]]) / 1e9
 
 
 def _is_backlog(time_ns: int, truth: Mapping[str, Any]) -> bool:

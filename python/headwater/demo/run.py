@@ -15,8 +15,9 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from headwater import Application
 from headwater.demo import processes, report, topics
@@ -39,21 +40,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code: 0 if every crash was found, and no other."""
     arguments = _parser().parse_args(argv)
     directory = Path(arguments.directory).absolute()
-    if arguments.reset and not _clear(directory):
-        return 2
     directory.mkdir(parents=True, exist_ok=True)
+    if arguments.reset and not _is_ours(directory):
+        return _refuse(f"{directory} holds no log, so --reset leaves it alone")
+    claim = processes.hold(directory)
+    if claim is None:
+        return _refuse(f"another demo runs in {directory}; give another --directory")
+    with claim:
+        if arguments.reset:
+            _clear(directory)
+        return _go_on(directory, claim, arguments)
+
+
+def _go_on(directory: Path, claim: IO[str], arguments: argparse.Namespace) -> int:
     app = Application(name="demo-report", directory=directory)
-    seed = _seed_of(app, arguments.seed)
-    if seed is None:
-        return 2
+    known = [int(truth["seed"]) for truth in topics.rows(app, TRUTH)]
+    seed = known[0] if known else 1
+    if arguments.seed not in (None, seed) and known:
+        return _refuse(
+            f"the log holds the drives of seed {seed}; add --reset to start afresh with seed "
+            f"{arguments.seed}, or give another --directory"
+        )
+    play = Play(seed if arguments.seed is None else arguments.seed, arguments.fast)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(app, directory, seed, is_fast=arguments.fast)
+        return _run(app, directory, claim, play)
     except KeyboardInterrupt:
         print(f"\nInterrupted after {topics.count(app, RAW):,} messages; start again to go on.")
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@dataclass(frozen=True)
+class Play:
+    """Which drives are played, and whether without pauses."""
+
+    seed: int
+    is_fast: bool
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,45 +98,39 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _clear(directory: Path) -> bool:
-    """Remove the log of an earlier demo, and nothing else."""
-    if directory.exists():
-        if any(directory.iterdir()) and not (directory / "log.db").exists():
-            print(f"error: {directory} holds no log, so --reset leaves it alone", file=sys.stderr)
-            return False
-        shutil.rmtree(directory)
-    return True
+def _refuse(reason: str) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return 2
 
 
-def _seed_of(app: Application, wanted: int | None) -> int | None:
-    """Return the seed to play: that of the drives in the log, if there are any."""
-    known = [truth["seed"] for truth in topics.rows(app, TRUTH)]
-    if not known:
-        return 1 if wanted is None else wanted
-    if wanted not in (None, known[0]):
-        print(
-            f"error: the log holds the drives of seed {known[0]}; add --reset to start afresh "
-            f"with seed {wanted}, or give another --directory",
-            file=sys.stderr,
-        )
-        return None
-    return int(known[0])
+def _is_ours(directory: Path) -> bool:
+    """Whether a demo may have used the directory, or nobody has."""
+    known = [directory / name for name in ("log.db", processes.CLAIM)]
+    return any(path.exists() for path in known) or not any(directory.iterdir())
 
 
-def _run(app: Application, directory: Path, seed: int, *, is_fast: bool) -> int:
+def _clear(directory: Path) -> None:
+    """Remove the log of an earlier demo, and nothing else; the claim stays."""
+    shutil.rmtree(directory / "groups", ignore_errors=True)
+    said = [processes.log_of(program, directory) for program in (*PIPELINES, "generator")]
+    for path in [*directory.glob("log.db*"), *said]:
+        path.unlink(missing_ok=True)
+
+
+def _run(app: Application, directory: Path, claim: IO[str], play: Play) -> int:
     before = Before.of(app)
     began = time.monotonic()
     if before.messages:
         print(f"Going on after {before.messages:,} messages.", flush=True)
     else:
         print(f"Three phones drive about, {SPEED} times as fast as in life.", flush=True)
-    play = ["--seed", str(seed), *(["--fast"] if is_fast else [])]
+    options = ["--seed", str(play.seed), *(["--fast"] if play.is_fast else [])]
     running: dict[str, Popen[bytes]] = {}
     try:
         for program in PIPELINES:
             is_shown = program == "crashes"
-            running[program] = processes.start(program, directory, is_shown=is_shown)
-        generator = processes.start("generator", directory, play)
+            running[program] = processes.start(program, directory, claim, is_shown=is_shown)
+        generator = processes.start("generator", directory, claim, options)
         running["generator"] = generator
         pipelines = [running[program] for program in PIPELINES]
         is_done = processes.wait_for(generator, pipelines) and _drain(app, pipelines)
@@ -125,8 +143,8 @@ def _run(app: Application, directory: Path, seed: int, *, is_fast: bool) -> int:
             print(processes.last_words(program, directory), file=sys.stderr)
         return 1
     if not is_done:
-        print(f"error: the pipelines were not done after {DRAIN_S:.0f} s", file=sys.stderr)
-    return _report(app, directory, before, wall_s)
+        print("error: the pipelines did not get to the end", file=sys.stderr)
+    return _report(app, directory, before, wall_s, play)
 
 
 def _drain(app: Application, pipelines: Sequence[Popen[bytes]]) -> bool:
@@ -147,8 +165,8 @@ def _drain(app: Application, pipelines: Sequence[Popen[bytes]]) -> bool:
     return False
 
 
-def _report(app: Application, directory: Path, before: Before, wall_s: float) -> int:
-    facts = report.gather(app, before, wall_s)
+def _report(app: Application, directory: Path, before: Before, wall_s: float, play: Play) -> int:
+    facts = report.gather(app, before, wall_s, is_fast=play.is_fast)
     if facts.now.messages == before.messages and facts.now.alerts == before.alerts:
         print("\nNothing new: the drives are over. To see them again, add --reset.")
     print("\n" + report.text(facts, report.measure_syncs_ms(directory)))

@@ -57,7 +57,10 @@ class TopicConfig:
             raise TopicConfigurationError(msg)
         unknown = sorted(set(self.extra_config) - {"retention.ms", "retention.bytes"})
         if unknown:
-            msg = f"the embedded log has no setting {unknown[0]!r}; it has retention.ms and retention.bytes"
+            msg = (
+                f"the embedded log has no setting {unknown[0]!r}; it has retention.ms and "
+                "retention.bytes"
+            )
             raise TopicConfigurationError(msg)
 
     @property

@@ -170,8 +170,7 @@ class BatchingSink(BaseSink):
     >>> sdf.sink(Printed())
     """
 
-    def __init__(self) -> None:
-        self._batches: dict[tuple[str, int], SinkBatch] = {}
+    _batches: dict[tuple[str, int], SinkBatch] | None = None
 
     @abstractmethod
     def write(self, batch: SinkBatch) -> None:
@@ -205,6 +204,7 @@ class BatchingSink(BaseSink):
         self._known().clear()
 
     def _known(self) -> dict[tuple[str, int], SinkBatch]:
-        # A class that forgets `super().__init__()` works all the same.
-        batches: dict[tuple[str, int], SinkBatch] = self.__dict__.setdefault("_batches", {})
-        return batches
+        # Not made by a constructor, which a class may forget to call.
+        if self._batches is None:
+            self._batches = {}
+        return self._batches

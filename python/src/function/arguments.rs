@@ -38,7 +38,7 @@ impl<'a> Arguments<'a> {
         if let Some(column) = call.argument {
             return Arguments::Column {
                 column,
-                decoder: Decoder::default(),
+                decoder: function.take_decoder(),
             };
         }
         match &call.batch.rows {
@@ -50,13 +50,13 @@ impl<'a> Arguments<'a> {
                 let (texts, failed) = plain_texts(rows.clone());
                 Arguments::Texts {
                     texts,
-                    decoder: Decoder::default(),
+                    decoder: function.take_decoder(),
                     failed,
                 }
             }
             Rows::Values(column) => Arguments::Column {
                 column,
-                decoder: Decoder::default(),
+                decoder: function.take_decoder(),
             },
             Rows::Objects(objects) => Arguments::Objects(Arc::clone(objects)),
         }
@@ -95,6 +95,16 @@ impl<'a> Arguments<'a> {
             },
         };
         decoded.map_err(|raised| DataError::new(raised.value(py).to_string()))
+    }
+
+    /// The decoder, for the next batch.
+    pub(super) fn take_decoder(&mut self) -> Option<Decoder> {
+        match self {
+            Arguments::Texts { decoder, .. } | Arguments::Column { decoder, .. } => {
+                Some(std::mem::take(decoder))
+            }
+            Arguments::Lazy { .. } | Arguments::Objects(_) => None,
+        }
     }
 
     /// Whether a function cannot change its rows, whatever it does.

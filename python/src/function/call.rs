@@ -192,6 +192,14 @@ impl<'py, 'a> Calls<'py, 'a> {
     }
 }
 
+impl Drop for Calls<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(decoder) = self.arguments.take_decoder() {
+            self.function.give_back(decoder);
+        }
+    }
+}
+
 fn quoted(names: &[String]) -> String {
     const SHOWN_MAX: usize = 12;
     let mut text = names

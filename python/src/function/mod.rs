@@ -8,6 +8,7 @@
 //! arguments   batch → one Python argument per row: lazy row, dict, value, object
 //! call        key, timestamp, headers and state beside it; the call; its error
 //! objects     results as rows, with the text that they came from
+//! sharing     copies of what somebody else could still change
 //! batch       columns for a batch function, and back
 //! context     which record is being processed
 //! ```
@@ -18,11 +19,13 @@ mod call;
 mod context;
 mod objects;
 mod row;
+mod sharing;
 
 pub(crate) use call::headers_list;
 pub(crate) use context::message_context;
-pub(crate) use objects::{PyObjects, owner_count};
+pub(crate) use objects::PyObjects;
 pub(crate) use row::Row;
+pub(crate) use sharing::owner_count;
 
 use crate::error::{end, raised_by_user};
 use crate::format;
@@ -38,8 +41,8 @@ use headwater::plan::{BatchForm, FunctionRef, FunctionShape, TextFormat};
 use objects::Origin;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
@@ -54,6 +57,8 @@ pub(crate) struct UserFunction {
     /// Whether it gets lazy rows; see [`Row`].
     is_lazy: bool,
     key_format: TextFormat,
+    /// Decoders that have learned the keys of its rows, one for each worker.
+    decoders: Mutex<Vec<Decoder>>,
 }
 
 /// `_native.Function`: a handle on a [`UserFunction`].
@@ -111,6 +116,7 @@ impl PyFunction {
             reference,
             is_lazy,
             key_format,
+            decoders: Mutex::default(),
         })))
     }
 
@@ -135,6 +141,19 @@ impl PyFunction {
 }
 
 impl UserFunction {
+    /// A decoder; give it back after the batch.
+    fn take_decoder(&self) -> Decoder {
+        let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
+        decoders.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, decoder: Decoder) {
+        self.decoders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(decoder);
+    }
+
     /// The data error for an exception that a call raised.
     ///
     /// # Errors
@@ -182,7 +201,7 @@ impl UserFunction {
                     } else {
                         Origin::NONE
                     });
-                    match objects::unshared(result) {
+                    match sharing::unshared(result) {
                         Ok(result) => {
                             objects.push(result.unbind());
                             Ok(None)
@@ -236,7 +255,7 @@ impl UserFunction {
             let argument = calls
                 .take_argument()
                 .unwrap_or_else(|| py.None().into_bound(py));
-            let argument = objects::unshared(argument).map_err(end)?;
+            let argument = sharing::unshared(argument).map_err(end)?;
             objects.push(argument.unbind());
         }
         let origin = origins.finish(calls.origin_texts());
@@ -342,7 +361,7 @@ fn expand(result: Bound<'_, PyAny>, objects: &mut Vec<Py<PyAny>>) -> PyResult<()
         return Ok(());
     }
     for item in result.try_iter()? {
-        objects.push(objects::unshared(item?)?.unbind());
+        objects.push(sharing::unshared(item?)?.unbind());
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::hash::BuildHasherDefault;
 const KEYS_MAX: usize = 4096;
 
 /// Turns JSON text into Python objects, learning the keys.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Decoder {
     keys: Vec<(Box<str>, Py<PyString>)>,
     index: HashMap<Box<str>, usize, BuildHasherDefault<AHasher>>,

@@ -134,7 +134,7 @@ fn write_dict(dict: &Bound<'_, PyDict>, out: &mut Vec<u8>, depth: usize) -> Resu
             out.push(b',');
         }
         let name = name_of(&key)?;
-        json::write_key(&name, out);
+        json::write_key(name, out);
         write(&value, out, depth + 1).map_err(|refusal| refusal.at(Step::Name(name.into())))?;
     }
     out.push(b'}');
@@ -142,17 +142,18 @@ fn write_dict(dict: &Bound<'_, PyDict>, out: &mut Vec<u8>, depth: usize) -> Resu
 }
 
 /// The name that a key is written as.
-pub(super) fn name_of(key: &Bound<'_, PyAny>) -> Result<String, Refusal> {
+pub(super) fn name_of<'a>(key: &'a Bound<'_, PyAny>) -> Result<&'a str, Refusal> {
     match key.cast::<PyString>() {
-        Ok(name) => Ok(name
+        Ok(name) => name
             .to_str()
-            .map_err(|_| Refusal::new("a key with a lone surrogate cannot be written as JSON"))?
-            .to_owned()),
-        Err(_) => Err(Refusal::new(format!(
-            "a key of type {} cannot be written as JSON",
-            type_name(key)
-        ))
-        .hint("use str(...) for the key")),
+            .map_err(|_| Refusal::new("a key with a lone surrogate cannot be written as JSON")),
+        Err(_) => {
+            let name = type_name(key);
+            Err(
+                Refusal::new(format!("a key of type {name} cannot be written as JSON"))
+                    .hint("use str(...) for the key"),
+            )
+        }
     }
 }
 

@@ -79,8 +79,32 @@ fn write_dict_over(
     out: &mut Vec<u8>,
     depth: usize,
 ) -> Result<bool, Refusal> {
+    let start = out.len();
     let mut in_order = json::entries(text);
-    let mut by_name: Option<Vec<(Cow<'_, str>, &str)>> = None;
+    let is_unchanged = write_entries_over(dict, text, &mut in_order, None, out, depth)?;
+    if in_order.is_none_or(|mut rest| rest.next().is_none()) {
+        return Ok(is_unchanged);
+    }
+    // The text has more entries than the dict: some were removed, or duplicates
+    // make it look so.
+    let last = last_entries(text);
+    if last.len() > dict.len() {
+        return Ok(false);
+    }
+    out.truncate(start);
+    let mut none = None::<std::iter::Empty<(Cow<'_, str>, &str)>>;
+    write_entries_over(dict, text, &mut none, Some(last), out, depth)
+}
+
+/// Writes a dict next to entries in order, until one is another's, or by name.
+fn write_entries_over<'a>(
+    dict: &Bound<'_, PyDict>,
+    text: &'a str,
+    in_order: &mut Option<impl Iterator<Item = (Cow<'a, str>, &'a str)>>,
+    mut by_name: Option<Vec<(Cow<'a, str>, &'a str)>>,
+    out: &mut Vec<u8>,
+    depth: usize,
+) -> Result<bool, Refusal> {
     let mut is_unchanged = true;
     out.push(b'{');
     for (index, (key, value)) in dict.iter().enumerate() {
@@ -88,13 +112,13 @@ fn write_dict_over(
             out.push(b',');
         }
         let name = name_of(&key)?;
-        json::write_key(&name, out);
+        json::write_key(name, out);
         let next = in_order.as_mut().and_then(Iterator::next);
         let origin = match (next, &mut by_name) {
             (Some((known, text)), None) if known == name => Some(text),
             (_, by_name) => {
                 let entries = by_name.get_or_insert_with(|| last_entries(text));
-                in_order = None;
+                *in_order = None;
                 is_unchanged &= entries.get(index).is_some_and(|(known, _)| *known == name);
                 entries
                     .iter()
@@ -109,15 +133,8 @@ fn write_dict_over(
         is_unchanged &= written.map_err(|refusal| refusal.at(Step::Name(name.into())))?;
     }
     out.push(b'}');
-    let has_more = match &by_name {
-        Some(entries) => entries.len() > dict.len(),
-        // A later duplicate stands where the dict has nothing more.
-        None => {
-            in_order.is_some_and(|mut rest| rest.next().is_some())
-                && last_entries(text).len() > dict.len()
-        }
-    };
-    Ok(is_unchanged && !has_more)
+    // Fewer entries in the dict than in the text are seen by the caller, or here.
+    Ok(is_unchanged && by_name.is_none_or(|entries| entries.len() == dict.len()))
 }
 
 fn write_list_over(

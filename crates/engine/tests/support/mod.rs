@@ -3,19 +3,22 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod faulty;
 pub mod functions;
 pub mod oracle;
 
 use headwater::core::env::{Env, ManualClock, Random};
 use headwater::core::partitioner::partition_of;
 use headwater::core::{Headers, Position, Records, RecordsBuilder, Result, TopicPartition};
+use headwater::log::embedded::{EmbeddedLog, Options};
 use headwater::log::memory::MemoryLog;
-use headwater::log::{FetchLimits, Log, TopicConfig};
+use headwater::log::{Durability, FetchLimits, Log, TopicConfig};
 use headwater::operators::Functions;
 use headwater::{
     Application, DataFrame, ErrorPolicy, Host, Report, RunOptions, Settings, StreamHost,
 };
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,13 +48,13 @@ impl Seed {
     }
 }
 
+struct FixedRandom(AtomicU64);
+
 impl Random for FixedRandom {
     fn next_u64(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
+        Seed(self.0.fetch_add(1, Ordering::Relaxed)).next()
     }
 }
-
-struct FixedRandom(AtomicU64);
 
 /// An environment whose clock moves only when somebody sleeps.
 pub fn still_env() -> Env {
@@ -329,6 +332,16 @@ pub fn run(
 pub fn memory_in_real_time() -> (Arc<dyn Log>, Env) {
     let env = Env::system();
     (MemoryLog::new(env.clone()), env)
+}
+
+/// A log in a directory, on a clock that stands still; nothing waits for the disk.
+pub fn embedded(directory: &Path) -> (Arc<dyn Log>, Env) {
+    let env = still_env();
+    let options = Options {
+        durability: Durability::ProcessCrash,
+        ..Options::new(env.clone())
+    };
+    (EmbeddedLog::open(directory, options).expect("opens"), env)
 }
 
 /// A log in memory and the environment that it waits by.

@@ -1,5 +1,6 @@
 //! Stored batches as they become the records of one poll.
 
+use crate::Fetched;
 use crate::record_batch::{BatchDecoder, Damage};
 use headwater_core::{Records, Result, TimestampMs};
 
@@ -67,10 +68,14 @@ impl Joining {
         count: u32,
         append_ms: TimestampMs,
     ) -> Result<(), Damage> {
-        let joins = self.open.as_ref().is_some_and(|(decoder, start, _)| {
-            decoder.byte_count() + stored.len() <= JOINED_BYTES
-                && start + decoder.len() as u64 == first
-        });
+        let joins = self
+            .open
+            .as_ref()
+            .is_some_and(|(decoder, start, newest_ms)| {
+                decoder.byte_count() + stored.len() <= JOINED_BYTES
+                    && start + decoder.len() as u64 == first
+                    && Fetched::append_minute(*newest_ms) == Fetched::append_minute(append_ms)
+            });
         if !joins {
             self.close();
         }

@@ -37,6 +37,7 @@ mod mean;
 mod min;
 mod number;
 mod reduce;
+mod stored;
 mod sum;
 mod user;
 mod variance;

@@ -183,6 +183,6 @@ mod tests {
             3_002_399_751_580_331.0
         );
         assert_eq!(divide_exactly(i64::MIN, 7), -1.317_624_576_693_539_4e18);
-        assert_eq!(divide_exactly(i64::MAX, 1), 9.223_372_036_854_775_8e18);
+        assert_eq!(divide_exactly(i64::MAX, 1), 9.223_372_036_854_776e18);
     }
 }

@@ -12,13 +12,11 @@
 //! no clocks. Removals come first, then what is there, in order of first change.
 
 use super::entry::Entry;
-use super::windows::OpenWindow;
 use super::key::Key;
-use super::rules::Clock;
 use super::store::WindowStore;
 use crate::Accumulators;
 use headwater_core::{Error, RecordsBuilder, Result, TimestampMs};
-use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, ValueReader, ValueWriter};
+use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, ValueWriter};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -99,7 +97,11 @@ struct LogWriter<'o> {
 
 impl<'o> LogWriter<'o> {
     fn new(out: &'o mut RecordsBuilder) -> LogWriter<'o> {
-        LogWriter { out, key: Vec::new(), value: Vec::new() }
+        LogWriter {
+            out,
+            key: Vec::new(),
+            value: Vec::new(),
+        }
     }
 
     fn put(&mut self, key: LogKey<'_>, write: impl FnOnce(&mut ValueWriter)) {
@@ -131,11 +133,19 @@ impl<'o> LogWriter<'o> {
     fn write_removed(&mut self, removed: &Removed) {
         let (key, start_ms, items) = match removed {
             Removed::Clock { key } => return self.remove(LogKey::Clock(key)),
-            Removed::Window { key, start_ms, items } => {
+            Removed::Window {
+                key,
+                start_ms,
+                items,
+            } => {
                 self.remove(LogKey::Window(key, *start_ms));
                 (key, start_ms, items)
             }
-            Removed::Items { key, start_ms, items } => (key, start_ms, items),
+            Removed::Items {
+                key,
+                start_ms,
+                items,
+            } => (key, start_ms, items),
         };
         for sequence in items.clone() {
             self.remove(LogKey::Item(key, *start_ms, sequence));
@@ -215,22 +225,31 @@ impl StateStore for WindowStore {
 impl WindowStore {
     /// Writes a clock, unless that has been done.
     fn write_clock(&mut self, slot: u32, log: &mut LogWriter<'_>) {
-        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let Some(entry) = &mut self.entries[slot as usize] else {
+            return;
+        };
         if !std::mem::take(&mut entry.is_dirty) {
             return;
         }
         entry.is_logged = true;
         let clock = entry.clock;
         log.put(LogKey::Clock(&entry.key), |value| {
-            value.int(clock.latest_ms).int(clock.moved_ms).int(clock.closed_ms);
+            value
+                .int(clock.latest_ms)
+                .int(clock.moved_ms)
+                .int(clock.closed_ms);
         });
     }
 
     /// Writes a window and its new items, unless that has been done.
     fn write_window(&mut self, slot: u32, start_ms: TimestampMs, log: &mut LogWriter<'_>) {
-        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let Some(entry) = &mut self.entries[slot as usize] else {
+            return;
+        };
         let Entry { key, windows, .. } = entry;
-        let Some(window) = windows.find_mut(start_ms) else { return };
+        let Some(window) = windows.find_mut(start_ms) else {
+            return;
+        };
         if !std::mem::take(&mut window.is_dirty) {
             return;
         }
@@ -240,121 +259,14 @@ impl WindowStore {
             value.varint(window.is_empty.into());
             aggregators.write(&window.accumulators, value);
         });
-        let Some(items) = window.accumulators.items_mut() else { return };
+        let Some(items) = window.accumulators.items_mut() else {
+            return;
+        };
         for index in items.take_unlogged() {
             let sequence = items.first_sequence() + index as u64;
             log.put(LogKey::Item(key, start_ms, sequence), |value| {
                 aggregators.write_item(items, index, value);
             });
         }
-    }
-
-    fn restore_clock(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-        let Some(value) = value else {
-            if let Some(slot) = self.slot(key) {
-                let entry = self.entry_mut(slot);
-                (entry.clock, entry.is_logged) = (Clock::NEW, false);
-                if entry.windows.is_empty() {
-                    self.drop_entry(slot);
-                }
-            }
-            return Ok(());
-        };
-        let (mut reader, _) = ValueReader::new(value)?;
-        let clock = Clock {
-            latest_ms: reader.int()?,
-            moved_ms: reader.int()?,
-            closed_ms: reader.int()?,
-        };
-        let entry = self.restored_entry(key);
-        (entry.clock, entry.is_logged) = (clock, true);
-        Ok(())
-    }
-
-    fn restore_window(
-        &mut self,
-        key: &[u8],
-        start_ms: TimestampMs,
-        value: Option<&[u8]>,
-    ) -> Result<()> {
-        let Some(value) = value else {
-            if let Some(slot) = self.slot(key) {
-                let entry = self.entry_mut(slot);
-                let index = entry.windows.position(start_ms);
-                if entry
-                    .windows
-                    .get(index)
-                    .is_some_and(|window| window.start_ms == start_ms)
-                {
-                    entry.windows.remove(index);
-                    let is_unused = entry.windows.is_empty() && !entry.is_logged;
-                    self.open_count -= 1;
-                    if is_unused {
-                        self.drop_entry(slot);
-                    }
-                }
-            }
-            return Ok(());
-        };
-        let (mut reader, _) = ValueReader::new(value)?;
-        let aggregators = Arc::clone(&self.aggregators);
-        let window = self.restored_window(key, start_ms);
-        window.is_empty = reader.varint()? != 0;
-        window.is_logged = true;
-        aggregators.read(&mut window.accumulators, &mut reader)
-    }
-
-    fn restore_item(
-        &mut self,
-        key: &[u8],
-        start_ms: TimestampMs,
-        sequence: u64,
-        value: Option<&[u8]>,
-    ) -> Result<()> {
-        let aggregators = Arc::clone(&self.aggregators);
-        let Some(value) = value else {
-            let window = self
-                .slot(key)
-                .and_then(|slot| self.entry_mut(slot).windows.find_mut(start_ms));
-            if let Some(window) = window {
-                aggregators.remove_item(&mut window.accumulators, sequence);
-            }
-            return Ok(());
-        };
-        let (mut reader, _) = ValueReader::new(value)?;
-        let window = self.restored_window(key, start_ms);
-        aggregators.read_item(&mut window.accumulators, sequence, &mut reader)
-    }
-
-    fn restored_entry(&mut self, key: &[u8]) -> &mut Entry {
-        let slot = self.slot(key).unwrap_or_else(|| self.add_key(key));
-        self.entry_mut(slot)
-    }
-
-    /// The window, opened if need be; it stays only if its own record comes too.
-    fn restored_window(&mut self, key: &[u8], start_ms: TimestampMs) -> &mut OpenWindow {
-        let accumulators = self.initial();
-        let stamp = self.stamp;
-        let slot = self.slot(key).unwrap_or_else(|| self.add_key(key));
-        let index = self.entry(slot).windows.position(start_ms);
-        let is_open = self
-            .entry(slot)
-            .windows
-            .get(index)
-            .is_some_and(|window| window.start_ms == start_ms);
-        if !is_open {
-            self.open_count += 1;
-            let window = OpenWindow {
-                start_ms,
-                accumulators,
-                stamp,
-                is_empty: true,
-                is_dirty: false,
-                is_logged: false,
-            };
-            self.entry_mut(slot).windows.insert(index, window);
-        }
-        let windows = &mut self.entry_mut(slot).windows;
-        windows.get_mut(index).expect("the window is open")
     }
 }

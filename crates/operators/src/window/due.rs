@@ -10,19 +10,30 @@ impl Window {
     /// Does everything that is due at that watermark, in order of deadline, key
     /// and start.
     pub(super) fn close_due(&mut self, watermark: TimestampMs, step: &mut Step<'_>) -> Result<()> {
+        let forget_ms = match watermark {
+            TimestampMs::MAX => time_at(usize::MAX - 1, step),
+            time => time,
+        };
+        let mut kept = Vec::new();
         while let Some((due_ms, slot)) = self.store.take_due(watermark) {
             let at = made_due_at(due_ms, step);
             while let Some(start_ms) = self.first_due(slot, due_ms) {
                 self.close_by_time(slot, start_ms, at, step)?;
             }
             let entry = self.store.entry(slot);
-            let is_idle = entry.windows.is_empty();
-            if is_idle && (self.is_by_partition() || entry.due_at(&self.rules) <= due_ms) {
+            if !entry.windows.is_empty() {
+                self.store.arm(slot);
+            } else if self.is_by_partition() {
+                self.store.forget(slot);
+            } else if due_ms < entry.due_at(&self.rules) {
+                self.store.arm(slot);
+            } else if entry.due_at(&self.rules) <= forget_ms {
                 self.store.forget(slot);
             } else {
-                self.store.arm(slot);
+                kept.push(slot);
             }
         }
+        kept.into_iter().for_each(|slot| self.store.arm(slot));
         Ok(())
     }
 
@@ -94,10 +105,11 @@ impl Window {
             .windows
             .first()
             .is_none_or(|first| first.is_empty);
-        if self.emit == Emit::Final && !is_empty {
-            if let Err(error) = self.emit_window(slot, 0, step.next_emission(at)) {
-                self.fail_last(data_or_end(error)?, step);
-            }
+        if self.emit == Emit::Final
+            && !is_empty
+            && let Err(error) = self.emit_window(slot, 0, step.next_emission(at))
+        {
+            self.fail_last(data_or_end(error)?, step);
         }
         self.close_first(slot, start_ms);
         Ok(())
@@ -138,4 +150,20 @@ fn made_due_at(due_ms: TimestampMs, step: &Step<'_>) -> usize {
     after
         .partition_point(|watermark| *watermark < due_ms)
         .min(after.len().saturating_sub(1))
+}
+
+/// The last watermark that is a time, at input `at` or before. The end of the
+/// input closes all windows, but no time has passed: it makes nothing late and no
+/// key forgotten, because more may follow, from a file that has grown, and what
+/// was closed must stay closed.
+pub(super) fn time_at(at: usize, step: &Step<'_>) -> TimestampMs {
+    let until = step.times.after.len().min(at + 1);
+    let earlier = step.times.after[..until]
+        .iter()
+        .rev()
+        .chain([&step.times.before]);
+    earlier
+        .copied()
+        .find(|earlier| *earlier < TimestampMs::MAX)
+        .unwrap_or(TimestampMs::MIN)
 }

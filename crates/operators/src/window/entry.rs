@@ -38,9 +38,10 @@ impl Entry {
     /// Something of every cache line that a record usually needs.
     #[inline]
     pub(super) fn read(&self) -> i64 {
-        let flags = self.windows.first().is_some_and(|first| {
-            first.is_dirty ^ first.accumulators.is_single()
-        });
+        let flags = self
+            .windows
+            .first()
+            .is_some_and(|first| first.is_dirty ^ first.accumulators.is_single());
         self.clock.closed_ms ^ self.key.len() as i64 ^ i64::from(flags ^ self.is_dirty)
     }
 

@@ -32,6 +32,8 @@
 //! 5. Closing a window raises C to its end.
 //! 6. A key without open windows is forgotten when W reaches
 //!    `max(K, C + grace) + R`. By rule 2 nothing becomes less late by it.
+//! 7. The end of the input (W at its largest) closes all windows. It is no time:
+//!    it makes nothing late and no key forgotten, because a file may grow.
 //!
 //! # Rules under [`Closing::Partition`](headwater_plan::Closing::Partition)
 //!
@@ -68,7 +70,7 @@
 //! WindowStore  store, entry, key, windows
 //!            timers              one per key, re-armed lazily
 //!            undo                savepoints
-//!            changelog           what is logged, and restore
+//!            changelog, restore  what is logged, and how it comes back
 //! results    rows on their way out;   callbacks   on_late and triggers
 //! ```
 
@@ -77,6 +79,7 @@ mod changelog;
 mod due;
 mod entry;
 mod key;
+mod restore;
 mod results;
 mod rules;
 mod store;

@@ -2,15 +2,14 @@
 
 use super::changelog::{Changes, Live, Removed};
 use super::entry::Entry;
-use super::windows::OpenWindow;
 use super::key::Key;
 use super::rules::{Clock, Rules};
 use super::timers::Timers;
 use super::undo::Undo;
+use super::windows::OpenWindow;
 use crate::{Accumulators, Aggregators};
 use ahash::AHasher;
 use headwater_core::TimestampMs;
-use headwater_plan::Closing;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
@@ -283,67 +282,6 @@ impl WindowStore {
         self.late_count += 1;
         if self.is_marked {
             self.undo.push(Undo::Late);
-        }
-    }
-
-    /// Sets the key's timer if nothing fires in time for what is due next.
-    #[inline]
-    pub(super) fn arm(&mut self, slot: u32) {
-        let rules = self.rules;
-        let entry = self.entries[slot as usize]
-            .as_mut()
-            .expect("a slot in use has an entry");
-        let due_ms = entry.due_at(&rules);
-        if entry.armed_ms.is_none_or(|armed| due_ms < armed) {
-            entry.armed_ms = Some(due_ms);
-            self.timers.insert(due_ms, entry.key.clone());
-        }
-    }
-
-    /// The next key for which something is due at that watermark, and since
-    /// when. Its timer is no longer set.
-    pub(super) fn take_due(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, u32)> {
-        while let Some((fired_ms, key)) = self.timers.pop(watermark) {
-            let Some(slot) = self.slot(&key) else {
-                continue;
-            };
-            let rules = self.rules;
-            let entry = self.entry_mut(slot);
-            if entry.armed_ms != Some(fired_ms) {
-                continue;
-            }
-            entry.armed_ms = None;
-            let due_ms = entry.due_at(&rules);
-            if due_ms <= fired_ms {
-                return Some((due_ms, slot));
-            }
-            self.arm(slot);
-        }
-        None
-    }
-
-    /// After a restore: drops what no record stands for and sets all timers.
-    pub(super) fn settle(&mut self) {
-        if !std::mem::take(&mut self.is_restored) {
-            return;
-        }
-        self.timers = Timers::default();
-        for index in 0..self.entries.len() {
-            let Some(entry) = &mut self.entries[index] else {
-                continue;
-            };
-            let before = entry.windows.len();
-            entry.windows.retain(|window| window.is_logged);
-            self.open_count -= before - entry.windows.len();
-            entry.armed_ms = None;
-            let slot = index as u32;
-            if entry.windows.is_empty()
-                && (self.rules.closing == Closing::Partition || !entry.is_logged)
-            {
-                self.drop_entry(slot);
-            } else {
-                self.arm(slot);
-            }
         }
     }
 

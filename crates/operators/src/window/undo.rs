@@ -6,9 +6,9 @@
 //! is a new stamp. Removed things are moved into the log, not copied.
 
 use super::entry::Entry;
-use super::windows::OpenWindow;
 use super::rules::Clock;
 use super::store::WindowStore;
+use super::windows::OpenWindow;
 use crate::Accumulators;
 use crate::aggregate::SavedAccumulators;
 use headwater_core::TimestampMs;

@@ -1,8 +1,10 @@
 //! One row: which windows it is in, what it does to them, and what it closes.
 
 use super::callbacks::Trigger;
+use super::due::time_at;
+use super::results::{Bounds, Results};
 use super::rules::Rules;
-use super::{FETCH_ROWS, Window, results::Results};
+use super::{FETCH_ROWS, Window};
 use crate::Step;
 use crate::function::data_or_end;
 use headwater_core::{Batch, Cause, Column, DataError, Error, Result, TimestampMs};
@@ -21,7 +23,7 @@ struct Row<'a> {
 
 /// The windows `[first, last]` that a row is added to, by start.
 #[derive(Clone, Copy)]
-struct Span {
+struct Starts {
     first: TimestampMs,
     last: TimestampMs,
 }
@@ -80,13 +82,13 @@ impl Window {
     /// As [`Window::take_row`]; without savepoints nothing has changed where it
     /// fails.
     fn update(&mut self, row: Row<'_>, step: &mut Step<'_>) -> Result<()> {
-        let watermark = step.times.after(row.cause.at());
+        let watermark = time_at(row.cause.at(), step);
         let hint = self.fetched[row.row % FETCH_ROWS];
         let slot = self.store.slot_near(row.key, hint);
         let clock = slot.map(|slot| &self.store.entry(slot).clock);
         let closed_end = self.rules.closed_end(clock, watermark);
         let (first, last) = self.rules.starts(row.timestamp);
-        let open = Span {
+        let open = Starts {
             first: self.rules.first_open(first, closed_end),
             last,
         };
@@ -127,7 +129,7 @@ impl Window {
     }
 
     /// Whether the row can be added to all its windows.
-    fn check(&self, slot: Option<u32>, open: Span, row: Row<'_>) -> Result<()> {
+    fn check(&self, slot: Option<u32>, open: Starts, row: Row<'_>) -> Result<()> {
         let entry = slot.map(|slot| self.store.entry(slot));
         let mut index = entry.map_or(0, |entry| entry.windows.position(open.first));
         let mut start_ms = open.first;
@@ -155,7 +157,7 @@ impl Window {
     }
 
     /// Adds the row to its open windows.
-    fn add(&mut self, slot: u32, open: Span, row: Row<'_>, step: &mut Step<'_>) -> Result<()> {
+    fn add(&mut self, slot: u32, open: Starts, row: Row<'_>, step: &mut Step<'_>) -> Result<()> {
         let mut index = self.store.entry(slot).windows.position(open.first);
         let mut start_ms = open.first;
         while start_ms <= open.last {
@@ -260,7 +262,7 @@ impl Window {
             next += rules.advance_ms;
             let end_ms = rules.end(start_ms);
             (start_ms <= row.timestamp && end_ms <= closed_end)
-                .then_some(super::results::Bounds { start_ms, end_ms })
+                .then_some(Bounds { start_ms, end_ms })
         });
         self.callbacks
             .report_late((row.batch, row.row), late_by_ms, missed, step)

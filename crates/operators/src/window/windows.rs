@@ -71,14 +71,19 @@ impl OpenWindows {
         match self.others.back() {
             None => 1,
             Some(last) if last.start_ms < start_ms => self.len(),
-            Some(_) => 1 + self.others.partition_point(|window| window.start_ms < start_ms),
+            Some(_) => {
+                1 + self
+                    .others
+                    .partition_point(|window| window.start_ms < start_ms)
+            }
         }
     }
 
     /// The window of that start.
     pub(super) fn find_mut(&mut self, start_ms: TimestampMs) -> Option<&mut OpenWindow> {
         let index = self.position(start_ms);
-        self.get_mut(index).filter(|window| window.start_ms == start_ms)
+        self.get_mut(index)
+            .filter(|window| window.start_ms == start_ms)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &OpenWindow> {

@@ -131,10 +131,13 @@ impl Driver {
             let one = batch.take(&[row as u32]);
             let inner = self.mark();
             let kept = (self.outs.len(), self.failed.len());
-            self.run(inputs, &times, one.clone(), false);
-            self.store().rollback(inner);
-            self.outs.truncate(kept.0);
-            self.failed.truncate(kept.1);
+            // Twice: a savepoint stays open when it was gone back to.
+            for _ in 0..2 {
+                self.run(inputs, &times, one.clone(), false);
+                self.store().rollback(inner);
+                self.outs.truncate(kept.0);
+                self.failed.truncate(kept.1);
+            }
             self.run(inputs, &times, one, false);
         }
         self.run(inputs, &times, batch.take(&[]), true);
@@ -153,7 +156,13 @@ impl Driver {
         self.store().release();
         self.late += self.window.take_late_count();
         self.base += inputs;
-        self.watermark = times.after.last().copied().unwrap_or(times.before);
+        // The end of the input is no time; the engine goes back to the last one.
+        let last = times
+            .after
+            .iter()
+            .rev()
+            .find(|after| **after < TimestampMs::MAX);
+        self.watermark = last.copied().unwrap_or(times.before);
     }
 
     fn prepare(&self, inputs: &[Input]) -> (StepTimes, Batch) {

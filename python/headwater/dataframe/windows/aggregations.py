@@ -1,7 +1,8 @@
 """What a window computes.
 
-The built-in aggregators run in Rust. Null is skipped by all of them but `Count`
-without a column; over nothing the result is null, and 0 for `Count` and `Sum`.
+The built-in aggregators run in Rust. Null is skipped by all of them but `Collect`
+and `Count` without a column; over nothing the result is null, and 0 for `Count`
+and `Sum`.
 A class of your own, derived from `Aggregator` or `Collector`, is called in Python
 once a record.
 """
@@ -45,7 +46,10 @@ class Aggregation(ABC):
 
     def __init__(self, column: str | None = None) -> None:
         if column is not None and not isinstance(column, str):
-            msg = f"an aggregation takes the name of a column, not {type(column).__name__}; assign an expression to a column before"
+            msg = (
+                f"an aggregation takes the name of a column, not {type(column).__name__}; assign "
+                "an expression to a column before"
+            )
             raise TypeError(msg)
         self.column = column
 
