@@ -30,6 +30,7 @@ SEED = int(os.environ.get("HEADWATER_SEED", "20240"))
 SIZE, STEP, GRACE = 1000, 500, 100
 
 Rows = list[dict[str, Any]]
+Records = list[tuple[str, int, dict[str, Any]]]
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -203,7 +204,9 @@ def test_four_processes_on_one_log(tmp_path: Path) -> None:
     assert bare(list(app.read_topic("totals"))) == bare(wanted_windows)
 
 
-def write_csv(path: Path, chance: random.Random, count: int) -> list[tuple[str, int, dict[str, Any]]]:
+def write_csv(
+    path: Path, chance: random.Random, count: int
+) -> list[tuple[str, int, dict[str, Any]]]:
     records = []
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -217,7 +220,7 @@ def write_csv(path: Path, chance: random.Random, count: int) -> list[tuple[str, 
     return records
 
 
-def check_csv_job(folder: Path, records: list[tuple[str, int, dict[str, Any]]]) -> None:
+def check_csv_job(folder: Path, records: Records) -> None:
     rows = lines(folder / "rows.jsonl")
     assert bare(rows, "_key") == numbered(records)
     windows([(key, at, row["x"]) for key, at, row in records])

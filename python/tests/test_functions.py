@@ -296,3 +296,14 @@ def test_values_that_are_no_objects_pass_through_functions(app: hw.Application) 
     words = app.topic("words", value_deserializer="str")
     app.dataframe(words).apply(str.split, expand=True).apply(str.upper)
     assert app.run(count=2) == [{"_value": "HELLO"}, {"_value": "WORLD"}]
+
+
+def test_a_form_whose_package_is_missing_says_what_to_install(
+    app: hw.Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.dataframe.dataframe.find_spec", lambda name: None)
+    sdf = app.dataframe("in")
+    with pytest.raises(ImportError, match=r"pip install headwater\[arrow\]"):
+        sdf.apply_batch(lambda batch: batch, ["a"], form="arrow")
+    with pytest.raises(ValueError, match="form must be"):
+        sdf.apply_batch(lambda batch: batch, ["a"], form="polars")  # type: ignore[arg-type]

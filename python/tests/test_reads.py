@@ -135,7 +135,7 @@ def test_a_function_that_lets_its_row_go_gets_a_dict(function: Any) -> None:
 def test_what_is_not_understood_is_never_lazy_by_mistake() -> None:
     # Either is right; what counts is that a lazy row never escapes.
     assert reads_of(captures_in_comprehension) in (None, ["a"])
-    assert reads_of(conditional) is None
+    assert reads_of(conditional) in (None, ["a"])
 
 
 def test_a_debugger_sees_dicts(monkeypatch: pytest.MonkeyPatch) -> None:

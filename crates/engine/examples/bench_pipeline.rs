@@ -29,8 +29,10 @@ use std::time::{Duration, Instant};
 const TOPIC: &str = "telemetry";
 /// How long a run of the engine waits for more before it ends.
 const QUIET: Duration = Duration::from_millis(500);
-/// As the engine: an epoch ends after this, or at this many bytes.
+/// As the engine: an epoch ends after this, or at this many bytes; behind the end
+/// of the log each is twice as long as the last, up to [`EPOCH_BEHIND_MAX`].
 const EPOCH_MAX: Duration = Duration::from_millis(50);
+const EPOCH_BEHIND_MAX: Duration = Duration::from_secs(1);
 const EPOCH_BYTES: usize = 32 << 20;
 /// 10 % of the rows have more.
 const RPM_ABOVE: i64 = 12_500;
@@ -228,6 +230,7 @@ fn run_by_hand(log: &dyn Log, work: &mut dyn ByHand) -> Result<()> {
     };
     let (mut records, mut records_out) = (0, 0);
     let mut opened = Instant::now();
+    let mut epoch_max = EPOCH_MAX;
     let mut at_end = false;
     while !at_end {
         let mut resume = None;
@@ -248,12 +251,13 @@ fn run_by_hand(log: &dyn Log, work: &mut dyn ByHand) -> Result<()> {
             resume = Some(fetched.resume);
         }
         let is_due =
-            at_end || opened.elapsed() >= EPOCH_MAX || transactor.pending_bytes() >= EPOCH_BYTES;
+            at_end || opened.elapsed() >= epoch_max || transactor.pending_bytes() >= EPOCH_BYTES;
         if let Some(resume) = resume
             && is_due
         {
             commit(&mut *transactor, &input, resume)?;
             opened = Instant::now();
+            epoch_max = (epoch_max * 2).min(EPOCH_BEHIND_MAX);
         }
     }
     print_result(records, records_out, started.elapsed());

@@ -79,5 +79,6 @@ pub use input::is_control;
 pub use produce::produce;
 pub use restore::reset;
 pub use settings::{
-    Decision, Ended, ErrorPolicy, Host, OffsetReset, Report, RunOptions, Settings, Start,
+    Decision, DecisionCallback, Ended, ErrorPolicy, Host, OffsetReset, Report, RunOptions,
+    Settings, Start,
 };

@@ -82,8 +82,11 @@ pub enum ErrorPolicy {
     /// The record goes to `<topic>.dead-letter`, in the epoch's transaction.
     DeadLetter,
     /// The callback decides.
-    Callback(Arc<dyn Fn(&DataError) -> Result<Decision> + Send + Sync>),
+    Callback(DecisionCallback),
 }
+
+/// Decides about one record that failed.
+pub type DecisionCallback = Arc<dyn Fn(&DataError) -> Result<Decision> + Send + Sync>;
 
 impl std::fmt::Debug for ErrorPolicy {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -128,14 +128,8 @@ impl Task {
         pass.captured = (is_stateful && !sets_times).then(Vec::new);
         self.tree.push(0, batch, &mut pass)?;
         self.tree.advance(0, &mut pass)?;
-        let Pass {
-            leaves, captured, ..
-        } = pass;
-        let Step {
-            failures: failed,
-            outputs,
-            ..
-        } = step;
+        let (leaves, captured) = (pass.leaves, pass.captured);
+        let (failed, outputs) = (step.failures, step.outputs);
         let mut effects = Effects {
             outputs,
             leaves,
@@ -154,15 +148,27 @@ impl Task {
         if let Some((marks, ..)) = &self.before_step {
             self.tree.roll_back(&mut self.keyed, marks);
         }
-        if let Some(batch) = whole {
-            let failures = effects.failures;
-            return self.step_carefully(&[(0, batch)], inputs, failures, Effects::default());
+        match whole {
+            Some(batch) => {
+                let failures = effects.failures;
+                self.step_carefully(&[(0, batch)], inputs, failures, Effects::default())
+            }
+            None => self.step_again(effects, failed, &captured.unwrap_or_default(), inputs),
         }
+    }
+
+    /// Keeps what stateless operators did, and sends what entered the first
+    /// stateful ones through them again.
+    fn step_again(
+        &mut self,
+        mut effects: Effects,
+        failed: Vec<Failure>,
+        entered: &[(usize, Batch)],
+        inputs: Inputs<'_>,
+    ) -> Result<Effects> {
         let is_after_state = |id| {
-            self.tree
-                .branches
-                .iter()
-                .any(|branch| branch.plan_id == id && branch.is_after_state)
+            let mut branches = self.tree.branches.iter();
+            branches.any(|branch| branch.plan_id == id && branch.is_after_state)
         };
         let early = failed
             .into_iter()
@@ -170,7 +176,7 @@ impl Task {
         effects.failures.extend(early);
         let mut so_far = effects.masked(|operator| !is_after_state(operator));
         let failures = std::mem::take(&mut so_far.failures);
-        self.step_carefully(&captured.unwrap_or_default(), inputs, failures, so_far)
+        self.step_carefully(entered, inputs, failures, so_far)
     }
 
     /// Keeps what the last step did.
@@ -210,13 +216,13 @@ impl Task {
             before: self.watermark,
             after: Vec::with_capacity(clocks.len()),
         };
-        for at in 0..clocks.len() {
+        for (at, clock) in clocks.iter().enumerate() {
             let before = times.before(at);
             times.after.push(before);
             if excluded.contains(&Cause::input(at)) {
                 continue;
             }
-            times.after[at] = clocks[at].apply(before);
+            times.after[at] = clock.apply(before);
             let slices = entered
                 .iter()
                 .filter_map(|(node, batch)| Some((*node, slice_of(batch, at)?)))

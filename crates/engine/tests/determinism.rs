@@ -6,14 +6,19 @@
 
 mod support;
 
+use headwater::connect::{
+    CsvSource, CsvSourceOptions, JsonLinesSink, JsonLinesSinkOptions, TimestampField,
+    TimestampFormat,
+};
 use headwater::log::Log;
 use headwater::plan::{MissingField, Op};
 use headwater::{
-    Aggregate, AggregateFunction, Closing, DataFrame, Emit, ErrorPolicy, Report, WindowLength,
-    WindowSpec, col,
+    Aggregate, AggregateFunction, Application, Closing, DataFrame, Emit, Ended, ErrorPolicy,
+    Report, RunOptions, TopicRef, WindowLength, WindowSpec, col,
 };
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use support::functions::{Registry, add_to};
 use support::oracle::{Num, Row, Rules, Windows, canonical, canonical_text};
 use support::{In, Seed, Stop, Variant, WALL_MS};
@@ -578,6 +583,89 @@ fn the_embedded_log_gives_the_same() {
     let first = support::number("HEADWATER_SEED", 1);
     for seed in first..first + support::number("HEADWATER_CASES", 100) / 5 {
         check_embedded_case(seed);
+    }
+}
+
+/// What a job from a file to a file leaves: the bytes of the file.
+fn file_to_file(text: &str, variant: &Variant) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (
+        folder.path().join("in.csv"),
+        folder.path().join("out.jsonl"),
+    );
+    std::fs::write(&from, text).expect("writes");
+    let (log, env) = support::memory();
+    let ends = variant.stops.iter().copied().map(Some).chain([None]);
+    for stop in ends {
+        let looks = match stop {
+            Some(Stop::Looks(looks)) => Some(looks),
+            _ => None,
+        };
+        let host = support::QuietHost::new(looks);
+        let mut application =
+            Application::new(Arc::clone(&log), env.clone(), variant.settings(), host);
+        let options = CsvSourceOptions {
+            key_column: Some("key".into()),
+            timestamp: Some(TimestampField {
+                name: "time".into(),
+                format: TimestampFormat::Milliseconds,
+            }),
+            ..CsvSourceOptions::default()
+        };
+        let source = Box::new(CsvSource::new(&from, options));
+        application
+            .add_source("csv", source, TopicRef::json("in"))
+            .expect("a source");
+        let sink = Box::new(JsonLinesSink::new(&to, JsonLinesSinkOptions::default()));
+        application.add_sink("out", sink).expect("a sink");
+        let mut registry = Registry::default();
+        let windows =
+            counted(&mut registry, &DataFrame::topic("in")).window(spec(&HOPPING, "x", "w"));
+        *application.functions_mut() = registry.functions;
+        let report = application
+            .run_frames(&[windows.sink("out")], &RunOptions::default())
+            .unwrap_or_else(|error| panic!("{error}: {variant:?}"));
+        assert!(stop.is_some() || report.ended == Ended::EndOfInput);
+    }
+    std::fs::read(&to).expect("reads")
+}
+
+const HOPPING: Rules = Rules {
+    size: 100,
+    advance: 50,
+    grace: 0,
+    is_by_key: true,
+    is_final: true,
+    key_timeout: 200,
+    key_retention: 604_800_000,
+};
+
+#[test]
+fn a_file_becomes_the_same_file_in_every_way() {
+    let first = support::number("HEADWATER_SEED", 1);
+    for seed in first..first + support::number("HEADWATER_CASES", 100) / 4 {
+        let mut random = Seed(seed);
+        let mut text = "key,time,id,x\n".to_owned();
+        for id in 0..random.below(120) {
+            let key = random.pick(&["a", "b", "c"]);
+            let time = WALL_MS + id as i64 * 20 - random.below(150) as i64;
+            let x = random.pick(&["1", "2.5", "9007199254740993", "", "-3"]);
+            text += &format!("{key},{time},{id},{x}\n");
+        }
+        let mut wanted = None;
+        for batch_rows_max in [1, 7, 1_000, 10_000] {
+            let stops = (0..random.below(4)).map(|_| Stop::Looks(random.below(9)));
+            let variant = Variant {
+                batch_rows_max,
+                stops: stops.collect(),
+                commit_every: random.below(3),
+                ..Variant::plain(ErrorPolicy::Skip)
+            };
+            let bytes = file_to_file(&text, &variant);
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let wanted = wanted.get_or_insert_with(|| text.clone());
+            assert_eq!(text, *wanted, "HEADWATER_SEED={seed} {variant:?}");
+        }
     }
 }
 

@@ -30,6 +30,8 @@ struct Model {
     spec: WindowSpec,
     keys: BTreeMap<String, ModelKey>,
     w: i128,
+    /// Under partition closing, the largest end that the end of input closed.
+    ended: i128,
     outs: Vec<Out>,
     late: u64,
     failed: Vec<usize>,
@@ -44,6 +46,7 @@ impl Model {
             spec: spec.clone(),
             keys,
             w: NEVER,
+            ended: NEVER,
             outs,
             late: 0,
             failed,
@@ -92,7 +95,9 @@ impl Model {
         let (size, advance) = (self.spec.length.size_ms(), self.spec.length.advance_ms());
         let (grace, retention) = (self.spec.grace_ms, self.spec.key_retention_ms);
         let is_late = |end: TimestampMs| match (self.spec.closing, self.keys.get(name)) {
-            (Closing::Partition, _) => i128::from(end + grace) <= self.w,
+            (Closing::Partition, _) => {
+                i128::from(end + grace) <= self.w || i128::from(end) <= self.ended
+            }
             (Closing::Key, Some(key)) => {
                 key.k.is_some_and(|k| end + grace <= k) || key.c.is_some_and(|c| end <= c)
             }
@@ -190,6 +195,9 @@ impl Model {
         for (deadline, name, start) in due {
             if deadline <= closing {
                 self.close(at, true, &name, start);
+                if !self.is_by_key() && self.w < closing {
+                    self.ended = self.ended.max((start + size).into());
+                }
             }
         }
         let (w, grace) = (self.w, self.spec.grace_ms);

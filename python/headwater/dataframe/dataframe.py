@@ -12,6 +12,7 @@ In place: `update`, `print`, `print_table`, `drop`, `fill`, `to_topic` and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, overload
 
 from headwater import _functions, _native
@@ -279,6 +280,7 @@ class StreamingDataFrame:
         ...     return {"g": (arrays["x"] ** 2 + arrays["y"] ** 2) ** 0.5}
         >>> shaken = sdf.apply_batch(magnitude, columns=["x", "y"], form="numpy")
         """
+        _check_form(form)
         function = _functions.native(func, takes_row=False)
         names = _names(columns or (), "columns")
         return self._new(self._frame.apply_batch(function, names, form, _functions.user_line()))
@@ -758,6 +760,17 @@ class StreamingDataFrame:
 
     def __getattr__(self, name: str) -> NoReturn:
         reflexes.frame_attribute(name)
+
+
+def _check_form(form: str) -> None:
+    """Check that what a batch function is called with can be had."""
+    package = {"pandas": "pandas", "arrow": "pyarrow", "numpy": "numpy"}.get(form)
+    if package is None:
+        msg = f'form must be "pandas", "arrow" or "numpy", not {form!r}'
+        raise ValueError(msg)
+    if find_spec(package) is None:
+        msg = f'form="{form}" needs {package}: pip install headwater[{form}]'
+        raise ImportError(msg)
 
 
 def _names(names: Iterable[object], what: str) -> list[str]:

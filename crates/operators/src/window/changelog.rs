@@ -5,6 +5,7 @@
 //! 1, key                            K, M, C              the key's clock
 //! 2, key, start                     is_empty, accumulators     an open window
 //! 3, key, start, sequence           time, texts          one collected item
+//! 4                                 end                  what the end of the input closed
 //! ```
 //!
 //! A closed window and a forgotten key are tombstones; what was opened and
@@ -16,7 +17,7 @@ use super::key::Key;
 use super::store::WindowStore;
 use crate::Accumulators;
 use headwater_core::{Error, RecordsBuilder, Result, TimestampMs};
-use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, ValueWriter};
+use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, ValueReader, ValueWriter};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ const CHUNK: usize = 64;
 const KIND_CLOCK: u8 = 1;
 const KIND_WINDOW: u8 = 2;
 const KIND_ITEM: u8 = 3;
+const KIND_ENDED: u8 = 4;
 
 /// What has changed since the last drain. An entry or a window is listed once:
 /// it says itself whether it is listed. What is no longer there is passed over.
@@ -86,6 +88,7 @@ enum LogKey<'k> {
     Clock(&'k [u8]),
     Window(&'k [u8], TimestampMs),
     Item(&'k [u8], TimestampMs, u64),
+    Ended,
 }
 
 /// Appends records, in the memory of those before.
@@ -119,13 +122,14 @@ impl<'o> LogWriter<'o> {
 
     fn write_key(&mut self, key: LogKey<'_>) {
         let buffer = std::mem::take(&mut self.key);
-        let writer = |kind, key| KeyWriter::reusing(buffer, kind).bytes(Some(key));
+        let writer = |kind, key| KeyWriter::reusing(buffer, kind).bytes(key);
         self.key = match key {
-            LogKey::Clock(key) => writer(KIND_CLOCK, key),
-            LogKey::Window(key, start_ms) => writer(KIND_WINDOW, key).int(start_ms),
-            LogKey::Item(key, start_ms, sequence) => {
-                writer(KIND_ITEM, key).int(start_ms).int(sequence as i64)
-            }
+            LogKey::Clock(key) => writer(KIND_CLOCK, Some(key)),
+            LogKey::Window(key, start_ms) => writer(KIND_WINDOW, Some(key)).int(start_ms),
+            LogKey::Ended => writer(KIND_ENDED, None),
+            LogKey::Item(key, start_ms, sequence) => writer(KIND_ITEM, Some(key))
+                .int(start_ms)
+                .int(sequence as i64),
         }
         .finish();
     }
@@ -180,6 +184,12 @@ impl StateStore for WindowStore {
         for removed in self.changes.removed.drain(..) {
             log.write_removed(&removed);
         }
+        if std::mem::take(&mut self.is_ended_dirty) {
+            let ended_ms = self.ended_ms;
+            log.put(LogKey::Ended, |value| {
+                value.int(ended_ms);
+            });
+        }
         let mut live = std::mem::take(&mut self.changes.live);
         for chunk in live.chunks(CHUNK) {
             self.touch(chunk.iter().map(|(slot, _)| *slot));
@@ -197,9 +207,15 @@ impl StateStore for WindowStore {
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         self.is_restored = true;
         let (mut reader, kind) = KeyReader::new(key)?;
-        let key = reader
-            .bytes()?
-            .ok_or_else(|| Error::internal("a stored key is null"))?;
+        let key = reader.bytes()?;
+        if kind == KIND_ENDED {
+            self.ended_ms = match value {
+                Some(value) => ValueReader::new(value)?.0.int()?,
+                None => TimestampMs::MIN,
+            };
+            return Ok(());
+        }
+        let key = key.ok_or_else(|| Error::internal("a stored key is null"))?;
         match kind {
             KIND_CLOCK => self.restore_clock(key, value),
             KIND_WINDOW => self.restore_window(key, reader.int()?, value),

@@ -112,6 +112,9 @@ impl Window {
             self.fail_last(data_or_end(error)?, step);
         }
         self.close_first(slot, start_ms);
+        if self.is_by_partition() && step.times.after.get(at) == Some(&TimestampMs::MAX) {
+            self.store.end_until(self.rules.end(start_ms));
+        }
         Ok(())
     }
 

@@ -38,7 +38,8 @@
 //! # Rules under [`Closing::Partition`](headwater_plan::Closing::Partition)
 //!
 //! A record is late for a window with `end + grace <= W`, and W closes a window
-//! when it reaches `end + grace`. Keys have no clocks.
+//! when it reaches `end + grace`. Keys have no clocks. Windows that the end of the
+//! input closed before their time stay closed: so do all that end no later.
 //!
 //! # What leaves
 //!

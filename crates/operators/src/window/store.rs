@@ -40,6 +40,11 @@ pub struct WindowStore {
     /// The number of the newest savepoint.
     pub(super) stamp: u64,
     pub(super) changes: Changes,
+    /// Under partition closing, the largest end of a window that the end of the
+    /// input closed before its time.
+    pub(super) ended_ms: TimestampMs,
+    /// Whether that has changed since the last drain.
+    pub(super) is_ended_dirty: bool,
     /// The number of open windows of all keys.
     pub(super) open_count: usize,
     /// Records that were late for all their windows.
@@ -60,6 +65,8 @@ impl WindowStore {
             is_marked: false,
             stamp: 1,
             changes: Changes::default(),
+            ended_ms: TimestampMs::MIN,
+            is_ended_dirty: false,
             open_count: 0,
             late_count: 0,
         }
@@ -275,6 +282,20 @@ impl WindowStore {
         if self.is_marked {
             self.undo.push(Undo::Closed { slot, window });
         }
+    }
+
+    /// Notes that the end of the input has closed windows up to that end.
+    pub(super) fn end_until(&mut self, end_ms: TimestampMs) {
+        if end_ms <= self.ended_ms {
+            return;
+        }
+        if self.is_marked {
+            self.undo.push(Undo::Ended {
+                ended_ms: self.ended_ms,
+            });
+        }
+        self.ended_ms = end_ms;
+        self.is_ended_dirty = true;
     }
 
     /// Counts a record that was late for all its windows.

@@ -40,6 +40,8 @@ pub(super) enum Undo {
     },
     /// The key's first window was closed.
     Closed { slot: u32, window: OpenWindow },
+    /// The end of the input closed windows.
+    Ended { ended_ms: TimestampMs },
     /// A late record was counted.
     Late,
 }
@@ -153,6 +155,7 @@ impl WindowStore {
                 self.open_count += 1;
                 return Some(slot);
             }
+            Undo::Ended { ended_ms } => self.ended_ms = ended_ms,
             Undo::Late => self.late_count = self.late_count.saturating_sub(1),
         }
         None

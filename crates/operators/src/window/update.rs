@@ -86,7 +86,10 @@ impl Window {
         let hint = self.fetched[row.row % FETCH_ROWS];
         let slot = self.store.slot_near(row.key, hint);
         let clock = slot.map(|slot| &self.store.entry(slot).clock);
-        let closed_end = self.rules.closed_end(clock, watermark);
+        let closed_end = self
+            .rules
+            .closed_end(clock, watermark)
+            .max(self.store.ended_ms);
         let (first, last) = self.rules.starts(row.timestamp);
         let open = Starts {
             first: self.rules.first_open(first, closed_end),
