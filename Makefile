@@ -30,12 +30,20 @@ $(VENV)/.ready: requirements-dev.txt
 build: setup
 	@./scripts/timed "build" $(BIN)/maturin develop --release --quiet
 
-lint: setup
+# The environment that maturin gives cargo; another one would build pyo3 again.
+LIKE_MATURIN = PYO3_BUILD_EXTENSION_MODULE=1 \
+	PYO3_CONFIG_FILE=$$(ls $(CARGO_TARGET_DIR)/maturin/pyo3-config-*.txt | head -n 1) \
+	PYO3_ENVIRONMENT_SIGNATURE=$$($(BIN)/python -c 'import sys; v = sys.version_info; print(f"cpython-{v.major}.{v.minor}-64bit")') \
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python PYTHON_SYS_EXECUTABLE=$(CURDIR)/$(BIN)/python
+
+lint: build
 	cargo fmt --all --check
 	cargo clippy --release --workspace --exclude headwater-python --all-targets --quiet -- -D warnings
+	$(LIKE_MATURIN) cargo clippy --release --package headwater-python --quiet -- -D warnings
 	cargo xtask tidy
-	$(BIN)/ruff check python examples scripts
-	$(BIN)/ruff format --check python examples scripts
+	$(BIN)/ruff check --quiet python examples benchmarks
+	$(BIN)/ruff format --check --quiet python examples benchmarks
+	$(BIN)/mypy
 
 test-rust:
 	cargo test --release --quiet

@@ -10,7 +10,7 @@
 //! ```
 
 use crate::error::{exception, raise};
-use headwater::core::env::Env;
+use headwater::core::env::{Clock, Env};
 use headwater::core::partitioner::partition_of;
 use headwater::core::{
     Error, Header, Headers, RecordsBuilder, Result, TimestampMs, TopicPartition,
@@ -23,12 +23,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a record waits for others to be appended with.
+/// The least time between two appends, unless there is a whole batch: a record
+/// after a pause goes at once, one of many waits for others to go with.
 const LINGER: Duration = Duration::from_millis(4);
 /// A batch that is appended without waiting.
 const BATCH_BYTES: usize = 1 << 20;
 /// The most that is buffered.
-const PENDING_BYTES_MAX: usize = 64 << 20;
+const PENDING_BYTES_MAX: usize = 16 << 20;
 /// How often a record or a flush that waits looks for Python's signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -91,15 +92,17 @@ impl PyProducer {
             done: Condvar::new(),
         });
         let for_thread = Arc::clone(&shared);
+        let env = Env::system();
+        let clock = Arc::clone(&env.clock);
         let thread = std::thread::Builder::new()
             .name("headwater-producer".into())
-            .spawn(move || append_all(&for_thread, producer))?;
+            .spawn(move || append_all(&for_thread, producer, &*clock))?;
         let thread = Mutex::new(Some(thread));
         Ok(PyProducer {
             shared,
             thread,
             log,
-            env: Env::system(),
+            env,
             config,
         })
     }
@@ -167,7 +170,8 @@ fn partitions_of(log: &dyn Log, name: &str, config: &TopicConfig) -> Result<u32>
 }
 
 /// The thread: appends what is buffered until the producer closes.
-fn append_all(shared: &Shared, mut producer: Box<dyn Producer>) {
+fn append_all(shared: &Shared, mut producer: Box<dyn Producer>, clock: &dyn Clock) {
+    let mut next_append = Duration::ZERO;
     loop {
         let mut buffer = shared.lock();
         while buffer.bytes == 0 && !buffer.flush_wanted && !buffer.is_closing {
@@ -176,8 +180,13 @@ fn append_all(shared: &Shared, mut producer: Box<dyn Producer>) {
                 .wait(buffer)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if !buffer.flush_wanted && !buffer.is_closing && buffer.bytes < BATCH_BYTES {
-            let waited = shared.work.wait_timeout_while(buffer, LINGER, |buffer| {
+        let linger = next_append.saturating_sub(clock.monotonic());
+        if !buffer.flush_wanted
+            && !buffer.is_closing
+            && buffer.bytes < BATCH_BYTES
+            && !linger.is_zero()
+        {
+            let waited = shared.work.wait_timeout_while(buffer, linger, |buffer| {
                 buffer.bytes < BATCH_BYTES && !buffer.flush_wanted && !buffer.is_closing
             });
             buffer = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -187,6 +196,7 @@ fn append_all(shared: &Shared, mut producer: Box<dyn Producer>) {
         buffer.flush_wanted = false;
         drop(buffer);
         let appended = append(&mut *producer, batches);
+        next_append = clock.monotonic() + LINGER;
         let mut buffer = shared.lock();
         match appended {
             Ok(()) => buffer.durable = records,

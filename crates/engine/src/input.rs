@@ -32,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) extractor: Option<SetTimestamp>,
     pub(crate) max_future_ms: i64,
     pub(crate) max_out_of_orderness_ms: i64,
+    /// How long a key must be silent for a tick to close its windows.
+    pub(crate) idle_timeout_ms: Option<i64>,
 }
 
 impl Input {

@@ -85,6 +85,10 @@ impl<'a> Lowered<'a> {
             extractor,
             max_future_ms: self.settings.max_future_ms,
             max_out_of_orderness_ms: self.settings.max_out_of_orderness_ms,
+            idle_timeout_ms: self
+                .settings
+                .idle_timeout
+                .map(|timeout| timeout.as_millis() as i64),
         })
     }
 

@@ -60,6 +60,8 @@ struct Inputs<'a> {
     clocks: &'a [ClockMove],
     positions: Option<&'a Positions>,
     latest_ms: TimestampMs,
+    /// For a tick, how long a key must be silent for its windows to close.
+    tick_timeout_ms: Option<i64>,
 }
 
 /// What an input does to the watermark unless it fails.
@@ -103,6 +105,10 @@ impl Task {
             clocks: &clocks,
             positions: positions.as_ref(),
             latest_ms,
+            tick_timeout_ms: match positions {
+                None => self.input.idle_timeout_ms,
+                Some(_) => None,
+            },
         };
         let before = (
             self.tree.mark(&mut self.keyed),
@@ -124,6 +130,7 @@ impl Task {
         let mut step = Step::new(&times, &mut self.keyed, &self.partition);
         step.positions = inputs.positions;
         step.latest_ms = inputs.latest_ms;
+        step.tick_timeout_ms = inputs.tick_timeout_ms;
         let mut pass = Pass::new(&mut step, &retimed, self.input.max_out_of_orderness_ms);
         pass.captured = (is_stateful && !sets_times).then(Vec::new);
         self.tree.push(0, batch, &mut pass)?;
@@ -252,6 +259,7 @@ impl Task {
         let mut step = Step::new(times, &mut self.keyed, &self.partition);
         step.positions = inputs.positions;
         step.latest_ms = inputs.latest_ms;
+        step.tick_timeout_ms = inputs.tick_timeout_ms;
         let mut pass = Pass::new(&mut step, &retimed, self.input.max_out_of_orderness_ms);
         pass.is_careful = true;
         let nothing = OutputLengths::of(&pass);

@@ -1,5 +1,7 @@
 //! What windows promise, sentence by sentence: section 6 of the design, and the
 //! bugs of Quix Streams that must not exist here (B5, B6, B9 to B11, B14, B15).
+//!
+//! tidy: long because each sentence of the rules has its scenario, in one order.
 
 mod window_support;
 

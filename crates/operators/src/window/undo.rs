@@ -88,6 +88,18 @@ impl WindowStore {
         self.stamp += 1;
     }
 
+    /// Puts a forgotten key back.
+    fn remember(&mut self, slot: u32, mut entry: Box<Entry>) -> u32 {
+        assert_eq!(self.free.pop(), Some(slot), "slots are put back in reverse");
+        if entry.is_logged {
+            self.changes.removed.pop();
+        }
+        entry.armed_ms = None;
+        self.slots.insert(entry.key.clone(), slot);
+        self.entries[slot as usize] = Some(*entry);
+        slot
+    }
+
     /// Returns the slot whose timer may have to be set again.
     fn put_back(&mut self, undo: Undo) -> Option<u32> {
         match undo {
@@ -99,16 +111,7 @@ impl WindowStore {
                 self.free.push(slot);
                 return None;
             }
-            Undo::Forgot { slot, mut entry } => {
-                assert_eq!(self.free.pop(), Some(slot), "slots are put back in reverse");
-                if entry.is_logged {
-                    self.changes.removed.pop();
-                }
-                entry.armed_ms = None;
-                self.slots.insert(entry.key.clone(), slot);
-                self.entries[slot as usize] = Some(*entry);
-                return Some(slot);
-            }
+            Undo::Forgot { slot, entry } => return Some(self.remember(slot, entry)),
             Undo::Clock { slot, clock } => {
                 self.entry_mut(slot).clock = clock;
                 return Some(slot);
