@@ -110,12 +110,7 @@ impl Task {
                 Some(_) => None,
             },
         };
-        let before = (
-            self.tree.mark(&mut self.keyed),
-            self.watermark,
-            self.tree.clocks(),
-        );
-        self.before_step = Some(before);
+        self.open_step();
         if self.tree.is_always_careful {
             return self.step_carefully(&[(0, batch)], inputs, failures, Effects::default());
         }
@@ -162,6 +157,12 @@ impl Task {
             }
             None => self.step_again(effects, failed, &captured.unwrap_or_default(), inputs),
         }
+    }
+
+    /// Opens the savepoint to which [`Task::undo`] goes back.
+    fn open_step(&mut self) {
+        let marks = self.tree.mark(&mut self.keyed);
+        self.before_step = Some((marks, self.watermark, self.tree.clocks()));
     }
 
     /// Keeps what stateless operators did, and sends what entered the first
