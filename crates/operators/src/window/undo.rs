@@ -89,14 +89,14 @@ impl WindowStore {
     }
 
     /// Puts a forgotten key back.
-    fn remember(&mut self, slot: u32, mut entry: Box<Entry>) -> u32 {
+    fn remember(&mut self, slot: u32, mut entry: Entry) -> u32 {
         assert_eq!(self.free.pop(), Some(slot), "slots are put back in reverse");
         if entry.is_logged {
             self.changes.removed.pop();
         }
         entry.armed_ms = None;
         self.slots.insert(entry.key.clone(), slot);
-        self.entries[slot as usize] = Some(*entry);
+        self.entries[slot as usize] = Some(entry);
         slot
     }
 
@@ -111,7 +111,7 @@ impl WindowStore {
                 self.free.push(slot);
                 return None;
             }
-            Undo::Forgot { slot, entry } => return Some(self.remember(slot, entry)),
+            Undo::Forgot { slot, entry } => return Some(self.remember(slot, *entry)),
             Undo::Clock { slot, clock } => {
                 self.entry_mut(slot).clock = clock;
                 return Some(slot);
