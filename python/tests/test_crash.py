@@ -42,10 +42,10 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def windows(records: list[tuple[str, int, int | float]]) -> Rows:
-    """The final windows of (key, time, x): each key by its own clock."""
+def windows(records: list[tuple[str, int, int | float]], *, ends: bool = False) -> Rows:
+    """The final windows of (key, time, x): each key by its own clock; the end closes all."""
     latest: dict[str, int] = {}
-    open_windows: dict[str, dict[int, list[float]]] = defaultdict(dict)
+    open_windows: dict[str, dict[int, list[int | float]]] = defaultdict(dict)
     closed: Rows = []
 
     def close(key: str, until: float) -> None:
@@ -63,8 +63,8 @@ def windows(records: list[tuple[str, int, int | float]]) -> Rows:
             begin -= STEP
         latest[key] = max(latest.get(key, at), at)
         close(key, latest[key])
-    windows.close_all = lambda: [close(key, float("inf")) for key in sorted(open_windows)]  # type: ignore[attr-defined]
-    windows.closed = closed  # type: ignore[attr-defined]
+    for key in sorted(open_windows) if ends else ():
+        close(key, float("inf"))
     return closed
 
 
@@ -167,11 +167,10 @@ def test_four_processes_on_one_log(tmp_path: Path) -> None:
     records = flattened(count)
     wanted_windows = windows([(key, at, row["x"]) for key, at, row in records])
     app = hw.Application(name="test", directory=directory, loglevel=None)
-    with app.get_producer() as producer:
-        for topic in ("raw", "flat", "totals"):
-            app.topic(topic, config=hw.TopicConfig())
-    with app.get_producer() as producer:
-        producer.flush()
+    for topic in ("raw", "flat", "totals"):
+        app.topic(topic, config=hw.TopicConfig())
+    # Makes the topics, so that the processes may start in any order.
+    app.get_producer().close()
     processes = Processes(
         producer=(directory, count),
         flatten=(directory,),
@@ -223,9 +222,7 @@ def write_csv(
 def check_csv_job(folder: Path, records: Records) -> None:
     rows = lines(folder / "rows.jsonl")
     assert bare(rows, "_key") == numbered(records)
-    windows([(key, at, row["x"]) for key, at, row in records])
-    windows.close_all()  # type: ignore[attr-defined]
-    wanted = by_key(windows.closed)  # type: ignore[attr-defined]
+    wanted = by_key(windows([(key, at, row["x"]) for key, at, row in records], ends=True))
     left = bare(lines(folder / "windows.jsonl"), "_key")
     assert by_key(left) == wanted
     app = hw.Application(name="test", directory=folder / "log", loglevel=None)

@@ -400,3 +400,28 @@ fn a_full_disk_loses_nothing() {
     finish(directory, 7);
     check(directory, &input);
 }
+
+/// The first start makes the log, its topics and the sinks' files; whichever of
+/// them is half made, the next start goes on.
+#[test]
+fn a_job_killed_at_its_first_start_can_start_again() {
+    let seed = support::number("HEADWATER_SEED", 0xbeef);
+    let mut random = Seed(seed);
+    for kill in 0..2 * support::number("HEADWATER_KILLS", 20) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = folder.path();
+        let input = write_input(directory, &mut random, 50);
+        for _ in 0..3 {
+            let mut child = start(directory);
+            let pause = Duration::from_micros(random.below(30_000));
+            Env::system().clock.sleep(pause);
+            child.kill().expect("kills");
+            child.wait().expect("waits");
+        }
+        open(directory);
+        if kill % 4 == 0 {
+            finish(directory, seed);
+            check(directory, &input);
+        }
+    }
+}

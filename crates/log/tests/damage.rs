@@ -6,6 +6,7 @@
 mod support;
 
 use headwater_core::{Class, Error};
+use headwater_log::Log;
 use headwater_log::embedded::{EmbeddedLog, Options};
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -145,4 +146,18 @@ fn a_directory_that_cannot_be_made_is_refused() {
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     check(&file.join("log"), Class::Invalid, &["HEADWATER_DIR"]);
+}
+
+#[test]
+fn a_log_that_was_being_made_by_a_killed_process_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let half_made = rusqlite::Connection::open(directory.path().join("log.db")).unwrap();
+    half_made
+        .execute_batch("PRAGMA page_size=32768; PRAGMA journal_mode=WAL;")
+        .unwrap();
+    drop(half_made);
+    let made = std::fs::metadata(directory.path().join("log.db")).unwrap();
+    assert!(made.len() > 0);
+    make_topics(&*open(directory.path()), &["t"]);
+    assert!(open(directory.path()).topic("t").unwrap().is_some());
 }

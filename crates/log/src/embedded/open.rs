@@ -187,8 +187,11 @@ fn prepare_file(connection: &Connection, file: &Path, options: &Options) -> Resu
             .pragma_query_value(None, pragma, |row| row.get::<_, i32>(0))
             .map_err(failed)
     };
-    // A new file has no page yet; an application id of 0 with pages is a stranger.
-    let is_new = number("page_count")? == 0;
+    // A new file has no page yet. A process that was killed while it made the
+    // file leaves one with a page and nothing in it. Any other file without our
+    // application id is a stranger's.
+    let is_new = number("page_count")? == 0
+        || (number("application_id")? == 0 && number("schema_version")? == 0);
     if is_new {
         sqlite
             .execute_batch(&format!("PRAGMA page_size={};", options.page_bytes))
