@@ -56,7 +56,8 @@ test-crash: build
 
 # The long versions, in slices that add up: KILLS=100 make trust
 trust: build
-	HEADWATER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest python/tests --quiet -m crash -s
+	HEADWATER_KILLS=$(or $(KILLS),100) cargo test --release --package headwater --test kill --package headwater-log --test crashes
+	HEADWATER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest python/tests --quiet -m crash
 
 bench: build
 	$(BIN)/python benchmarks/run.py
