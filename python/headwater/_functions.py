@@ -13,12 +13,18 @@ from headwater import _native
 from headwater._reads import reads_of
 
 _PACKAGE = str(Path(__file__).parent)
+_DEMO = os.path.join(_PACKAGE, "demo")
+
+
+def _is_ours(filename: str) -> bool:
+    """Whether a file is the package's own; the demo's pipelines are a user's."""
+    return filename.startswith(_PACKAGE) and not filename.startswith(_DEMO)
 
 
 def user_line() -> str | None:
     """Give the line of the program that called into this package, ``file.py:12``."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:
         return None

@@ -106,7 +106,7 @@ fn attempt(
         .unwrap_or_else(PoisonError::into_inner)
         .resolve(&committed);
     let stores = plan.stores()?;
-    check_stores(application, &stores, &committed, options)?;
+    let lost = check_stores(application, &stores, &committed, options)?;
     let slots = make_tasks(
         application,
         &plan,
@@ -117,6 +117,7 @@ fn attempt(
     )?;
     let mut first_positions = signatures(&stores);
     if options.commit {
+        first_positions.extend(forget_stores(application, &lost)?);
         first_positions.extend(application.sinks.open(&application.env, &committed)?);
         for source in &mut application.sources {
             let count = partitions.get(&*source.topic.name).copied().unwrap_or(1);
@@ -202,20 +203,22 @@ fn make_topic(
     }
 }
 
-/// Compares the plan with the stores that the last run left.
+/// Compares the plan with the stores that the last run left; returns those that
+/// it lacks, where the user has confirmed their loss.
 fn check_stores(
     application: &Application,
     stores: &[StoreUse],
     committed: &CommittedMap,
     options: &RunOptions,
-) -> Result<()> {
+) -> Result<Vec<StoreId>> {
     let name = &application.settings.name;
     let ways_out = format!(
         "give the operator another name with name=\"...\", or reset the application: \
          `headwater reset {name}` or app.clear_state()"
     );
     for store in stores {
-        let Some(known) = committed.get(&store_partition(&store.id)) else {
+        let known = committed.get(&store_partition(&store.id));
+        let Some(known) = known.filter(|known| !known.metadata.is_empty()) else {
             continue;
         };
         let signature = store.signature.join(" ");
@@ -228,25 +231,41 @@ fn check_stores(
             )));
         }
     }
-    if options.confirm_lost_state {
-        return Ok(());
-    }
-    let lost = committed.keys().find_map(|partition| {
-        let id = partition.topic.strip_prefix("store:")?;
-        (!stores.iter().any(|store| store.id.0 == id)).then(|| id.to_owned())
-    });
-    match lost {
-        None => Ok(()),
-        Some(id) => Err(Error::invalid(format!(
+    let lost: Vec<StoreId> = committed
+        .iter()
+        .filter(|(_, known)| !known.metadata.is_empty())
+        .filter_map(|(partition, _)| partition.topic.strip_prefix("store:"))
+        .map(|id| StoreId(id.to_owned()))
+        .filter(|id| !stores.iter().any(|store| store.id == *id))
+        .collect();
+    match lost.first() {
+        Some(id) if !options.confirm_lost_state => Err(Error::invalid(format!(
             "the last run kept state that this program no longer has; bring the operator back under \
              its name, confirm the loss with run(confirm_lost_state=True), or reset the application: \
              `headwater reset {name}` or app.clear_state(), operator=`{id}`"
         ))),
+        _ => Ok(lost),
     }
 }
 
 fn store_partition(id: &StoreId) -> TopicPartition {
     TopicPartition::new(format!("store:{id}"), 0)
+}
+
+/// Deletes the state that the user has given up; returns what is committed of
+/// it, so that nobody asks again and an operator that comes back begins anew.
+fn forget_stores(
+    application: &Application,
+    lost: &[StoreId],
+) -> Result<Vec<(TopicPartition, Committed)>> {
+    let gone = |id: &StoreId| -> Result<(TopicPartition, Committed)> {
+        let changelog = id.changelog_topic(&application.settings.name);
+        application.log.delete_topic(&changelog)?;
+        let position = Position::from_offset(0);
+        let metadata = Vec::new();
+        Ok((store_partition(id), Committed { position, metadata }))
+    };
+    lost.iter().map(gone).collect()
 }
 
 /// What is committed of each store, so that the next run can compare.

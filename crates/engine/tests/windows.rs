@@ -101,6 +101,18 @@ fn a_changed_window_over_old_state_is_refused_with_the_ways_out() {
         "{text}"
     );
     assert!(text.contains("clear_state()"), "{text}");
+    let confirmed = RunOptions {
+        confirm_lost_state: true,
+        ..options.clone()
+    };
+    for options in [&confirmed, &options] {
+        application
+            .run_frames(&[DataFrame::topic("in")], options)
+            .expect("runs, and asks once");
+    }
+    application
+        .run_frames(&[sums("in")], &options)
+        .expect("the operator comes back and begins anew");
     application.clear_state().expect("clears");
     application
         .run_frames(&[DataFrame::topic("in")], &options)
