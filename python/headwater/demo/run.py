@@ -62,14 +62,18 @@ def _go_on(directory: Path, claim: IO[str], arguments: argparse.Namespace) -> in
             f"{arguments.seed}, or give another --directory"
         )
     play = Play(seed if arguments.seed is None else arguments.seed, arguments.fast)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # A shell starts background jobs with SIGINT ignored; the demo heeds it all the same.
+    before = {
+        number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         return _run(app, directory, claim, play)
     except KeyboardInterrupt:
         print(f"\nInterrupted after {topics.count(app, RAW):,} messages; start again to go on.")
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
