@@ -2,6 +2,7 @@
 //! count as 0 and 1, and comparing an integer with a float rounds neither.
 
 use super::fold::Fault;
+use crate::expr::compare_exactly;
 use headwater_core::{DataError, Kind, ValueRef};
 use std::cmp::Ordering;
 
@@ -91,33 +92,11 @@ fn order_numbers(left: Number, right: Number) -> Option<Ordering> {
     match (left, right) {
         (Number::Int(left), Number::Int(right)) => Some(left.cmp(&right)),
         (Number::Float(left), Number::Float(right)) => left.partial_cmp(&right),
-        (Number::Int(left), Number::Float(right)) => order_exactly(left, right),
+        (Number::Int(left), Number::Float(right)) => compare_exactly(left, right),
         (Number::Float(left), Number::Int(right)) => {
-            order_exactly(right, left).map(Ordering::reverse)
+            compare_exactly(right, left).map(Ordering::reverse)
         }
     }
-}
-
-fn order_exactly(int: i64, float: f64) -> Option<Ordering> {
-    const BEYOND: f64 = 9_223_372_036_854_775_808.0; // 2^63
-    if float.is_nan() {
-        return None;
-    }
-    if float >= BEYOND {
-        return Some(Ordering::Less);
-    }
-    if float < -BEYOND {
-        return Some(Ordering::Greater);
-    }
-    let whole = float.trunc();
-    let by_fraction = if float > whole {
-        Ordering::Less
-    } else if float < whole {
-        Ordering::Greater
-    } else {
-        Ordering::Equal
-    };
-    Some(int.cmp(&(whole as i64)).then(by_fraction))
 }
 
 /// Python's `sum / count` of integers: rounded once, to the nearest float.

@@ -116,7 +116,7 @@ pub(super) fn compare_numbers(left: Number, right: Number) -> Option<Ordering> {
 }
 
 /// An integer against a float, without rounding either.
-fn compare_exactly(int: i64, float: f64) -> Option<Ordering> {
+pub(crate) fn compare_exactly(int: i64, float: f64) -> Option<Ordering> {
     const BEYOND: f64 = 9_223_372_036_854_775_808.0; // 2^63
     if float.is_nan() {
         return None;

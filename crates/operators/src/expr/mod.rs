@@ -34,6 +34,7 @@ mod text;
 mod time;
 mod vector;
 
+pub(crate) use compare::compare_exactly;
 pub(crate) use fault::{copy_error, merge_errors};
 pub(crate) use operand::scatter;
 
