@@ -3,7 +3,7 @@
 use headwater::core::env::Env;
 use headwater::core::{Header, RecordsBuilder};
 use headwater::log::embedded::{EmbeddedLog, Options};
-use headwater::log::{Committed, Log, TopicConfig};
+use headwater::log::{Committed, Log, TopicConfig, fixed};
 use headwater::{Position, Result, TopicPartition};
 use headwater_cli::{Console, run};
 use std::io::Write;
@@ -118,7 +118,9 @@ impl Fixture {
                 },
             )
         });
-        log.join("crash")?.transactor()?.commit(&committed)?;
+        log.join("crash", &[])?
+            .transactor(0)?
+            .commit(&mut fixed(&committed))?;
         Ok(fixture)
     }
 
@@ -339,7 +341,7 @@ fn groups_show_what_waits_and_who_runs() -> Result<()> {
             "crash        -        telemetry  0          2          4        2",
         ],
     );
-    let member = fixture.log.join("crash")?;
+    let member = fixture.log.join("crash", &[])?;
     let process = std::process::id();
     let line = format!("crash        {process}");
     let answer = fixture.run("groups");
@@ -368,7 +370,7 @@ fn reset_forgets_one_application() -> Result<()> {
         refused.err,
         "go on? [y/N] \nnothing was changed\nhint: answer y, or add --yes\n"
     );
-    let member = fixture.log.join("crash")?;
+    let member = fixture.log.join("crash", &[])?;
     fixture.check_error(
         "reset crash --yes",
         &[

@@ -15,7 +15,7 @@
 use headwater::core::json::{Locator, decode, write_value};
 use headwater::core::{FieldPath, RecordsBuilder, Span, ValueRef};
 use headwater::log::embedded::{EmbeddedLog, Options};
-use headwater::log::{Committed, FetchLimits, Log, TopicConfig, Transactor};
+use headwater::log::{Committed, FetchLimits, Log, TopicConfig, Transactor, fixed};
 use headwater::{
     Aggregate, AggregateFunction, Application, DataFrame, Position, Result, RunOptions, Settings,
     TopicPartition, WindowLength, WindowSpec, col,
@@ -221,8 +221,8 @@ fn run_by_hand(log: &dyn Log, work: &mut dyn ByHand) -> Result<()> {
     log.create_topic(work.output(), &TopicConfig::default())?;
     let output = TopicPartition::new(work.output(), 0);
     let input = TopicPartition::new(TOPIC, 0);
-    let member = log.join(&format!("by-hand-{}", std::process::id()))?;
-    let mut transactor = member.transactor()?;
+    let member = log.join(&format!("by-hand-{}", std::process::id()), &[])?;
+    let mut transactor = member.transactor(0)?;
     let mut reader = log.reader(&[(input.clone(), Position::from_offset(0))])?;
     let limits = FetchLimits {
         records_max: 10_000,
@@ -269,7 +269,9 @@ fn commit(transactor: &mut dyn Transactor, input: &TopicPartition, resume: Posit
         position: resume,
         metadata: Vec::new(),
     };
-    transactor.commit(&[(input.clone(), committed)]).map(|_| ())
+    transactor
+        .commit(&mut fixed(&[(input.clone(), committed)]))
+        .map(|_| ())
 }
 
 /// Filter, assign and project: every row is checked, as the engine does, and the

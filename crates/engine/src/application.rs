@@ -5,13 +5,14 @@ use crate::run;
 use crate::settings::{Ended, Host, Report, RunOptions, Settings};
 use crate::source_task::SourceTask;
 use crate::tally::Totals;
-use crate::worker::Common;
+use crate::worker::{Common, TaskSlot};
 use headwater_connect::{Sink, Source};
 use headwater_core::env::Env;
-use headwater_core::{Error, Result};
+use headwater_core::{Error, Result, TopicPartition};
 use headwater_log::{Log, TopicConfig};
 use headwater_operators::Functions;
 use headwater_plan::{DataFrame, LogicalPlan, TopicRef};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -231,6 +232,10 @@ pub(crate) struct Shared {
     pub(crate) stop: Arc<AtomicBool>,
     ended: Mutex<Option<Ended>>,
     failure: Mutex<Option<Error>>,
+    /// Whether the group wants another assignment.
+    is_reassigning: AtomicBool,
+    /// The tasks of workers that have committed their last epoch.
+    kept: Mutex<BTreeMap<TopicPartition, TaskSlot>>,
     /// What is committed, kept when the run starts again.
     totals: Arc<Mutex<Totals>>,
     /// Rows that reached the end of a frame, committed or not.
@@ -274,8 +279,29 @@ impl Shared {
 
     pub(crate) fn is_ending(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+            || self.is_reassigning()
             || lock(&self.ended).is_some()
             || lock(&self.failure).is_some()
+    }
+
+    pub(crate) fn reassign(&self) {
+        self.is_reassigning.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_reassigning(&self) -> bool {
+        self.is_reassigning.load(Ordering::Acquire)
+    }
+
+    /// Keeps the tasks of a worker that has ended well.
+    pub(crate) fn keep(&self, tasks: BTreeMap<TopicPartition, TaskSlot>) {
+        lock(&self.kept).extend(tasks);
+    }
+
+    /// The tasks to go on with, if the workers have ended only because the group
+    /// wants another assignment.
+    pub(crate) fn take_kept(&self) -> Option<BTreeMap<TopicPartition, TaskSlot>> {
+        let is_over = self.stop.load(Ordering::Acquire) || lock(&self.ended).is_some();
+        (self.is_reassigning() && !is_over).then(|| std::mem::take(&mut *lock(&self.kept)))
     }
 
     pub(crate) fn fail(&self, error: Error) {

@@ -9,36 +9,46 @@ use crate::settings::{OffsetReset, RunOptions, Start};
 use crate::task::Task;
 use crate::worker::TaskSlot;
 use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition};
-use headwater_log::TopicConfig;
+use headwater_log::{Ends, TopicConfig};
 use headwater_plan::{LogicalPlan, Op, StoreUse};
-use headwater_state::KeyedStore;
-use std::collections::BTreeMap;
+use headwater_state::{KeyedStore, StateStore};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Makes and restores one task for each partition of each input.
+/// What is known when tasks are made.
+pub(crate) struct Known<'a> {
+    pub(crate) application: &'a Application,
+    pub(crate) plan: &'a LogicalPlan,
+    pub(crate) stores: &'a [StoreUse],
+    /// The number of partitions of each topic.
+    pub(crate) partitions: &'a BTreeMap<String, u32>,
+    pub(crate) committed: &'a CommittedMap,
+    pub(crate) options: &'a RunOptions,
+}
+
+/// Makes and restores one task for each partition that is owned, but for those
+/// that are `kept`: they go on as they are.
 pub(crate) fn make_tasks(
-    application: &Application,
-    plan: &LogicalPlan,
-    stores: &[StoreUse],
-    partitions: &BTreeMap<String, u32>,
-    committed: &CommittedMap,
-    options: &RunOptions,
+    known: &Known<'_>,
+    owned: &BTreeSet<TopicPartition>,
+    mut kept: BTreeMap<TopicPartition, TaskSlot>,
 ) -> Result<BTreeMap<TopicPartition, TaskSlot>> {
+    let application = known.application;
     let declared: Vec<_> = application
         .topics
         .iter()
         .map(|(topic, _)| topic.clone())
-        .filter(|topic| partitions.contains_key(&*topic.name))
+        .filter(|topic| known.partitions.contains_key(&*topic.name))
         .collect();
     let mut slots = BTreeMap::new();
-    for (id, input) in plan.inputs() {
+    for (id, input) in known.plan.inputs() {
         let name = &input.topic.name;
         let lowered = Lowered::new(
-            plan,
+            known.plan,
             id,
             &application.functions,
             &application.settings,
-            partitions,
+            known.partitions,
             &declared,
         );
         let info = application.log.topic(name)?.ok_or_else(|| {
@@ -46,38 +56,21 @@ pub(crate) fn make_tasks(
                 "a topic was deleted while the run began, topic=`{name}`"
             ))
         })?;
-        let own = stores
-            .iter()
-            .filter(|store| plan.input_of(store.node).topic.name == *name);
-        let own: Vec<&StoreUse> = own.collect();
         let (mut waiting, mut starts) = (0, Vec::new());
         for partition in 0..info.config.partitions {
             let partition = TopicPartition::new(Arc::clone(name), partition);
-            let begin = begin_at(application, &partition, info.id, committed, options)?;
-            waiting += application.log.waiting(&partition, begin.resume)?;
-            starts.push((begin.resume, begin.why));
-            let mut slot = TaskSlot {
-                task: Task {
-                    partition: partition.clone(),
-                    input: lowered.input()?,
-                    tree: lowered.tree()?,
-                    keyed: KeyedStore::new(application.settings.max_future_ms),
-                    watermark: begin.watermark,
-                    before_step: None,
-                },
-                resume: begin.resume,
-                topic_id: info.id,
-                is_ended: begin.is_ended,
-                is_at_end: false,
-                quiet: None,
-                keyed_changelog: None,
-                changelogs: BTreeMap::new(),
-            };
-            slot.task.tree.set_clocks(&begin.clocks_ms);
-            if options.commit {
-                let is_new = !committed.contains_key(&partition);
-                restore_slot(application, plan, &own, &partition, is_new, &mut slot)?;
+            if !owned.contains(&partition) {
+                continue;
             }
+            let slot = match kept.remove(&partition) {
+                Some(slot) => slot,
+                None => {
+                    let begin = begin_at(known, &partition, info.id)?;
+                    waiting += application.log.waiting(&partition, begin.resume)?;
+                    starts.push((begin.resume, begin.why));
+                    make_task(known, &lowered, &partition, begin)?
+                }
+            };
             slots.insert(partition, slot);
         }
         say_where(application, name, &starts, waiting);
@@ -85,35 +78,66 @@ pub(crate) fn make_tasks(
     Ok(slots)
 }
 
+fn make_task(
+    known: &Known<'_>,
+    lowered: &Lowered<'_>,
+    partition: &TopicPartition,
+    begin: Begin,
+) -> Result<TaskSlot> {
+    let mut slot = TaskSlot {
+        task: Task {
+            partition: partition.clone(),
+            input: lowered.input()?,
+            tree: lowered.tree()?,
+            keyed: KeyedStore::new(known.application.settings.max_future_ms),
+            watermark: begin.watermark,
+            before_step: None,
+        },
+        resume: begin.resume,
+        topic_id: begin.topic_id,
+        is_ended: begin.is_ended,
+        is_at_end: false,
+        quiet: None,
+        keyed_changelog: None,
+        changelogs: BTreeMap::new(),
+        changelog_ends: begin.changelog_ends,
+    };
+    slot.task.tree.set_clocks(&begin.clocks_ms);
+    if known.options.commit {
+        restore_slot(known, partition, &mut slot)?;
+        slot.forget_other_changelogs();
+    }
+    Ok(slot)
+}
+
 /// Where a task begins, and why there.
 struct Begin {
     resume: Position,
+    topic_id: u64,
     watermark: TimestampMs,
     is_ended: bool,
     clocks_ms: Vec<TimestampMs>,
+    changelog_ends: Ends,
     why: &'static str,
 }
 
-fn begin_at(
-    application: &Application,
-    partition: &TopicPartition,
-    topic_id: u64,
-    committed: &CommittedMap,
-    options: &RunOptions,
-) -> Result<Begin> {
+fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Result<Begin> {
+    let application = known.application;
     let bounds = application.log.bounds(partition)?;
     let fresh = |resume, why| Begin {
         resume,
+        topic_id,
         watermark: TimestampMs::MIN,
         is_ended: false,
         clocks_ms: Vec::new(),
+        changelog_ends: Ends::new(),
         why,
     };
-    if options.start == Start::Earliest {
+    if known.options.start == Start::Earliest {
         return Ok(fresh(bounds.start, "the beginning, as asked"));
     }
-    if let Some(known) = committed.get(partition) {
-        let metadata = TaskMetadata::decode(&known.metadata)?;
+    if let Some(committed) = known.committed.get(partition) {
+        let metadata = TaskMetadata::decode(&committed.metadata)?;
         if metadata.topic_id != topic_id {
             return Err(Error::invalid(format!(
                 "a topic was deleted and made again since the last run; its positions and state are \
@@ -123,10 +147,16 @@ fn begin_at(
             )));
         }
         return Ok(Begin {
-            resume: known.position,
+            resume: committed.position,
+            topic_id,
             watermark: metadata.watermark_ms,
             is_ended: metadata.is_ended,
             clocks_ms: metadata.clocks_ms,
+            changelog_ends: metadata
+                .changelog_ends
+                .into_iter()
+                .map(|(topic, end)| (TopicPartition::new(topic, partition.partition), end))
+                .collect(),
             why: "where the last run ended",
         });
     }
@@ -147,16 +177,15 @@ fn begin_at(
 }
 
 /// Finds the changelogs of a task's stores, and applies them.
-fn restore_slot(
-    application: &Application,
-    plan: &LogicalPlan,
-    stores: &[&StoreUse],
-    partition: &TopicPartition,
-    is_new: bool,
-    slot: &mut TaskSlot,
-) -> Result<()> {
+fn restore_slot(known: &Known<'_>, partition: &TopicPartition, slot: &mut TaskSlot) -> Result<()> {
+    let (application, plan) = (known.application, known.plan);
     let log = &*application.log;
-    for store in stores {
+    let is_new = !known.committed.contains_key(partition);
+    let own = known
+        .stores
+        .iter()
+        .filter(|store| plan.input_of(store.node).topic.name == partition.topic);
+    for store in own {
         let topic = store.id.changelog_topic(&application.settings.name);
         let partitions = log
             .topic(&partition.topic)?
@@ -170,8 +199,22 @@ fn restore_slot(
         log.create_topic(&topic, &config)?;
         let changelog = TopicPartition::new(topic, partition.partition);
         let is_keyed = !matches!(plan.node(store.node).op, Op::Window(_));
-        let bounds = log.bounds(&changelog)?;
-        if is_new && bounds.start < bounds.end {
+        let restore_to_end = |state: &mut dyn StateStore| {
+            let end = match is_new {
+                true => Some(log.bounds(&changelog)?.end),
+                false => slot.changelog_ends.get(&changelog).copied(),
+            };
+            restore(log, &*application.env.clock, &changelog, end, state)
+        };
+        let found = match is_keyed {
+            true => restore_to_end(&mut slot.task.keyed)?,
+            false => {
+                let mut stores = slot.task.tree.stores_by_node();
+                let own = stores.find(|(node, _)| *node == store.node);
+                own.map_or(Ok(0), |(_, state)| restore_to_end(state))?
+            }
+        };
+        if is_new && found > 0 {
             return Err(Error::invalid(format!(
                 "there is state of the application but no position in the topic that it comes from, \
                  which was perhaps deleted and made again: reset the application with \
@@ -179,20 +222,12 @@ fn restore_slot(
                 application.settings.name, partition.topic
             )));
         }
-        if is_keyed {
-            restore(log, &changelog, &mut slot.task.keyed)?;
-            slot.keyed_changelog = Some(changelog);
-            continue;
+        match is_keyed {
+            true => slot.keyed_changelog = Some(changelog),
+            false => {
+                slot.changelogs.insert(store.node, changelog);
+            }
         }
-        let found = slot
-            .task
-            .tree
-            .stores_by_node()
-            .find(|(node, _)| *node == store.node);
-        if let Some((_, state)) = found {
-            restore(log, &changelog, state)?;
-        }
-        slot.changelogs.insert(store.node, changelog);
     }
     Ok(())
 }

@@ -11,9 +11,11 @@
 //!     │                                               ▼
 //!     │   1 rows to sinks, sinks flushed          COMMITTING
 //!     │   2 changes of every store appended           │
-//!     │   3 positions of all tasks, sources,          │
-//!     │     sinks and the plan's stores               │
-//!     │   4 one transaction                           │
+//!     │   3 every append has its place in the log     │
+//!     │   4 positions of all tasks with the ends of   │
+//!     │     their changelogs, of sources, sinks and   │
+//!     │     the plan's stores                         │
+//!     │   5 one transaction                           │
 //!     │ Committed                                     │
 //!     └───────────────────────────────────────────────┤
 //!                                                     │ Unknown, or Unavailable
@@ -27,14 +29,16 @@
 //! A failed step never reaches OPEN's outputs: its task has undone it. State in
 //! memory is ahead of the log only while the epoch is OPEN; BROKEN drops it.
 //! Crash points, each tested by a kill: after 1 (a file sink is longer than its
-//! committed length and is cut back), after 2 and 3 (nothing is visible), after
-//! 4 (all is).
+//! committed length and is cut back), after 2, 3 and 4 (nothing is visible), after
+//! 5 (all is, or, on a log that shows a transaction partition by partition, will
+//! be: a restore waits for the ends that the positions name).
 
 use crate::metadata::TaskMetadata;
 use crate::worker::{EPOCH_MAX, TaskSlot, Worker};
 use headwater_core::{Error, RecordsBuilder, Result, TopicPartition};
-use headwater_log::{CommitOutcome, Committed, Transactor};
+use headwater_log::{CommitOutcome, Committed, Ends, Transactor};
 use headwater_state::StateStore;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest an epoch lasts while the worker is behind: whoever waits for its
@@ -93,7 +97,6 @@ impl Worker {
             return Ok(());
         }
         let started = self.env.clock.monotonic();
-        let positions = self.positions()?;
         let late = self.take_late();
         let mut tally = std::mem::take(&mut self.tally);
         tally.late += late;
@@ -110,12 +113,26 @@ impl Worker {
                     drain(slot, Some(&mut **transactor))?;
                 }
                 let shared = &self.common.shared;
+                let (tasks, epoch) = (&mut self.tasks, self.epoch.number);
+                let mut others = std::mem::take(&mut self.first_positions);
+                for source in self.sources.iter().filter(|source| source.is_owned) {
+                    others.push(source.committed()?);
+                }
                 tally = self.sinks.write_and_commit(&rows, |of_sinks| {
-                    let all: Vec<_> = positions.into_iter().chain(of_sinks).collect();
-                    match transactor.commit(&all)? {
-                        CommitOutcome::Committed { .. } => Ok(tally),
+                    others.extend(of_sinks);
+                    let mut all = None;
+                    let outcome = transactor.commit(&mut |ends| {
+                        let mut positions = positions(tasks, epoch, ends);
+                        positions.append(&mut others);
+                        all = Some(positions.clone());
+                        Ok(positions)
+                    });
+                    match outcome? {
+                        CommitOutcome::Committed => Ok(tally),
                         CommitOutcome::Unknown { reason } => {
-                            shared.totals().doubt(all, tally);
+                            if let Some(all) = all {
+                                shared.totals().doubt(all, tally);
+                            }
                             Err(Error::unavailable(format!(
                                 "it is not known whether the last commit happened: {reason}"
                             )))
@@ -153,30 +170,39 @@ impl Worker {
         self.epoch.open(self.env.clock.monotonic(), 0);
         self.commit()
     }
+}
 
-    /// Positions of all tasks, changed or not, so that a stale owner is always
-    /// caught; of all sources; and the stores that the plan has.
-    fn positions(&mut self) -> Result<Vec<(TopicPartition, Committed)>> {
-        let mut positions = std::mem::take(&mut self.first_positions);
-        for (partition, slot) in &self.tasks {
-            let metadata = TaskMetadata {
-                epoch: self.epoch.number,
-                topic_id: slot.topic_id,
-                watermark_ms: slot.task.watermark,
-                is_ended: slot.is_ended,
-                clocks_ms: slot.task.tree.clocks(),
-            };
-            let committed = Committed {
-                position: slot.resume,
-                metadata: metadata.encode(),
-            };
-            positions.push((partition.clone(), committed));
-        }
-        for source in &self.sources {
-            positions.push(source.committed()?);
-        }
-        Ok(positions)
-    }
+/// Positions of all tasks, changed or not, so that a stale owner is always caught,
+/// with the ends of their changelogs after this epoch.
+fn positions(
+    tasks: &mut BTreeMap<TopicPartition, TaskSlot>,
+    epoch: u64,
+    ends: &Ends,
+) -> Vec<(TopicPartition, Committed)> {
+    let position_of = |(partition, slot): (&TopicPartition, &mut TaskSlot)| {
+        let moved: Vec<_> = slot
+            .own_changelogs()
+            .filter_map(|changelog| Some((changelog.clone(), *ends.get(changelog)?)))
+            .collect();
+        slot.changelog_ends.extend(moved);
+        let named = slot.changelog_ends.iter();
+        let metadata = TaskMetadata {
+            epoch,
+            topic_id: slot.topic_id,
+            watermark_ms: slot.task.watermark,
+            is_ended: slot.is_ended,
+            clocks_ms: slot.task.tree.clocks(),
+            changelog_ends: named
+                .map(|(changelog, &end)| (changelog.topic.clone(), end))
+                .collect(),
+        };
+        let committed = Committed {
+            position: slot.resume,
+            metadata: metadata.encode(),
+        };
+        (partition.clone(), committed)
+    };
+    tasks.iter_mut().map(position_of).collect()
 }
 
 /// Takes the changes of a task's stores and appends them to their changelogs.

@@ -7,7 +7,7 @@ use crate::settings::{Report, RunOptions};
 use crate::tally::{Tally, Totals};
 use crate::worker::{Common, TaskSlot, Worker};
 use headwater_core::{Position, Result, TopicPartition};
-use headwater_log::{Committed, Member};
+use headwater_log::{Committed, Transactor};
 use headwater_plan::{LogicalPlan, describe};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -16,8 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a run brings to its workers.
 pub(crate) struct Crew<'a> {
     pub(crate) plan: &'a Arc<LogicalPlan>,
-    /// `None` for a run that commits nothing.
-    pub(crate) member: Option<&'a dyn Member>,
+    /// One for each worker; none for a run that commits nothing.
+    pub(crate) transactors: Vec<Box<dyn Transactor>>,
+    /// Whether the group wants another assignment; asked on this thread.
+    pub(crate) is_changing: &'a dyn Fn() -> bool,
+    pub(crate) worker_count: usize,
     pub(crate) slots: BTreeMap<TopicPartition, TaskSlot>,
     /// What is committed before anything else: first positions of sinks, and the
     /// plan's stores.
@@ -27,21 +30,30 @@ pub(crate) struct Crew<'a> {
     pub(crate) totals: &'a Arc<Mutex<Totals>>,
 }
 
+/// How the workers ended.
+pub(crate) enum Outcome {
+    /// The run is over.
+    Ended(Report),
+    /// The group wants another assignment; every worker has committed its epoch,
+    /// and these are the tasks as they stand.
+    Reassigned(BTreeMap<TopicPartition, TaskSlot>),
+}
+
 /// Runs the workers and adds up what they did.
 ///
 /// # Errors
 /// The first error of any worker.
-pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Result<Report> {
+pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Result<Outcome> {
     let common = common(application, &crew);
-    let count = common.shared.finished.len();
     let Crew {
-        member,
+        transactors,
+        is_changing,
         slots,
         first_positions,
         options,
         ..
     } = crew;
-    let mut workers = make_workers(application, &common, member, slots, count)?;
+    let mut workers = make_workers(application, &common, transactors, slots, crew.worker_count)?;
     let mut first = workers.remove(0);
     first.first_positions = first_positions;
     if options.commit {
@@ -55,13 +67,13 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
     for mut worker in workers {
         let own = Arc::clone(shared);
         let name = format!("headwater-worker-{}", worker.index);
-        let work = Box::new(move || run_one(&mut worker, &own));
+        let work = Box::new(move || run_one(&mut worker, &own, &|| false));
         match application.host.spawn(&name, work) {
             Ok(join) => joins.push(join),
             Err(error) => shared.fail(error),
         }
     }
-    run_one(&mut first, shared);
+    run_one(&mut first, shared, is_changing);
     joins.into_iter().for_each(|join| join());
     let now = application.env.clock.monotonic();
     common
@@ -69,15 +81,18 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .draw(now, true);
-    first.sources.iter_mut().for_each(|source| source.close());
     application.sources.append(&mut first.sources);
     match shared.take_failure() {
         Some(error) => Err(error),
-        None => Ok(shared.report()),
+        None => Ok(match shared.take_kept() {
+            Some(kept) => Outcome::Reassigned(kept),
+            None => Outcome::Ended(shared.report()),
+        }),
     }
 }
 
-fn worker_count(application: &Application, plan: &LogicalPlan, tasks: usize) -> usize {
+/// How many workers run `tasks` tasks.
+pub(crate) fn worker_count(application: &Application, plan: &LogicalPlan, tasks: usize) -> usize {
     let calls_functions = (0..plan.nodes().len()).any(|id| !plan.functions_of(id).is_empty());
     let default = match calls_functions {
         true => 1,
@@ -102,7 +117,7 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
                 .any(|source| source.topic.name == input.topic.name)
         });
     let now = application.env.clock.monotonic();
-    let count = worker_count(application, plan, crew.slots.len());
+    let count = crew.worker_count;
     Common {
         env: application.env.clone(),
         host: Arc::clone(&application.host),
@@ -123,9 +138,10 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
     }
 }
 
-fn run_one(worker: &mut Worker, shared: &Shared) {
-    if let Err(error) = worker.run() {
-        shared.fail(error);
+fn run_one(worker: &mut Worker, shared: &Shared, is_changing: &dyn Fn() -> bool) {
+    match worker.run(is_changing) {
+        Ok(()) => shared.keep(std::mem::take(&mut worker.tasks)),
+        Err(error) => shared.fail(error),
     }
     shared.finished[worker.index].store(true, Ordering::Release);
 }
@@ -134,10 +150,11 @@ fn run_one(worker: &mut Worker, shared: &Shared) {
 fn make_workers(
     application: &Application,
     common: &Common,
-    member: Option<&dyn Member>,
+    transactors: Vec<Box<dyn Transactor>>,
     slots: BTreeMap<TopicPartition, TaskSlot>,
     count: usize,
 ) -> Result<Vec<Worker>> {
+    let mut transactors = transactors.into_iter();
     let mut dealt: Vec<BTreeMap<TopicPartition, TaskSlot>> = Vec::new();
     dealt.resize_with(count, BTreeMap::new);
     for (index, (partition, slot)) in slots.into_iter().enumerate() {
@@ -162,7 +179,7 @@ fn make_workers(
                 tasks,
                 sources: Vec::new(),
                 reader,
-                transactor: member.map(|member| member.transactor()).transpose()?,
+                transactor: transactors.next(),
                 sinks: common.sinks.clone(),
                 sink_rows: Vec::new(),
                 epoch: Epoch::default(),

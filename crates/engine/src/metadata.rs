@@ -1,12 +1,24 @@
 //! What a commit stores beside a task's position: everything that the task
 //! needs to go on and that is neither its state nor a record.
 //!
-//! The bytes are JSON-free and versioned: version, epoch, topic id, watermark,
-//! clocks.
+//! The bytes are versioned and bounded ([`Committed::METADATA_BYTES_MAX`]):
+//!
+//! ```text
+//! version          1 byte
+//! epoch, topic id, watermark     8 bytes each, little endian
+//! is ended         1 byte
+//! clocks           their number in 2 bytes, then 8 bytes each
+//! changelog ends   their number in 2 bytes, then topic and position, each after
+//!                  its length in 1 byte
+//! ```
+//!
+//! [`Committed::METADATA_BYTES_MAX`]: headwater_log::Committed::METADATA_BYTES_MAX
 
-use headwater_core::{Error, Result, TimestampMs};
+use headwater_core::{Error, Position, Result, TimestampMs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The commit's words about one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +33,9 @@ pub(crate) struct TaskMetadata {
     pub(crate) is_ended: bool,
     /// The clocks of operators that set times.
     pub(crate) clocks_ms: Vec<TimestampMs>,
+    /// Where the task's part of each changelog topic ended after this epoch. A
+    /// changelog that is not named was empty.
+    pub(crate) changelog_ends: BTreeMap<Arc<str>, Position>,
 }
 
 impl TaskMetadata {
@@ -30,7 +45,16 @@ impl TaskMetadata {
         bytes.extend_from_slice(&self.topic_id.to_le_bytes());
         bytes.extend_from_slice(&self.watermark_ms.to_le_bytes());
         bytes.push(self.is_ended.into());
+        bytes.extend_from_slice(&(self.clocks_ms.len() as u16).to_le_bytes());
         bytes.extend(self.clocks_ms.iter().flat_map(|clock| clock.to_le_bytes()));
+        bytes.extend_from_slice(&(self.changelog_ends.len() as u16).to_le_bytes());
+        for (topic, end) in &self.changelog_ends {
+            // A topic's name has at most 249 bytes, a position at most 24.
+            for part in [topic.as_bytes(), end.as_bytes()] {
+                bytes.push(part.len() as u8);
+                bytes.extend_from_slice(part);
+            }
+        }
         bytes
     }
 
@@ -42,20 +66,47 @@ impl TaskMetadata {
                  or reset the application, version=`{version}` known=`{VERSION}`"
             )));
         }
-        let word = |index: usize| {
-            let bytes = rest.get(index * 8..index * 8 + 8).ok_or_else(damaged)?;
-            Ok::<_, Error>(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+        let mut parts = Parts(rest);
+        let metadata = TaskMetadata {
+            epoch: u64::from_le_bytes(parts.take()?),
+            topic_id: u64::from_le_bytes(parts.take()?),
+            watermark_ms: i64::from_le_bytes(parts.take()?),
+            is_ended: parts.take::<1>()? != [0],
+            clocks_ms: (0..u16::from_le_bytes(parts.take()?))
+                .map(|_| parts.take().map(i64::from_le_bytes))
+                .collect::<Result<_>>()?,
+            changelog_ends: (0..u16::from_le_bytes(parts.take()?))
+                .map(|_| parts.end())
+                .collect::<Result<_>>()?,
         };
-        Ok(TaskMetadata {
-            epoch: word(0)?,
-            topic_id: word(1)?,
-            watermark_ms: word(2)? as TimestampMs,
-            is_ended: *rest.get(24).ok_or_else(damaged)? != 0,
-            clocks_ms: rest[25..]
-                .chunks_exact(8)
-                .map(|clock| i64::from_le_bytes(clock.try_into().expect("eight bytes")))
-                .collect(),
-        })
+        match parts.0 {
+            [] => Ok(metadata),
+            _ => Err(damaged()),
+        }
+    }
+}
+
+/// What is still to be decoded.
+struct Parts<'a>(&'a [u8]);
+
+impl<'a> Parts<'a> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (part, rest) = self.0.split_first_chunk().ok_or_else(damaged)?;
+        self.0 = rest;
+        Ok(*part)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8]> {
+        let [len] = self.take()?;
+        let (part, rest) = self.0.split_at_checked(len.into()).ok_or_else(damaged)?;
+        self.0 = rest;
+        Ok(part)
+    }
+
+    fn end(&mut self) -> Result<(Arc<str>, Position)> {
+        let topic = std::str::from_utf8(self.bytes()?).map_err(|_| damaged())?;
+        let position = Position::from_bytes(self.bytes()?).ok_or_else(damaged)?;
+        Ok((topic.into(), position))
     }
 }
 
@@ -75,10 +126,14 @@ mod tests {
             watermark_ms: -1,
             is_ended: true,
             clocks_ms: vec![5, i64::MIN],
+            changelog_ends: [("a".into(), Position::from_offset(3))].into(),
         };
         let mut bytes = metadata.encode();
         assert_eq!(TaskMetadata::decode(&bytes).expect("decodes"), metadata);
-        bytes[0] = 2;
+        for len in 0..bytes.len() {
+            assert!(TaskMetadata::decode(&bytes[..len]).is_err(), "{len} bytes");
+        }
+        bytes[0] = 1;
         assert!(TaskMetadata::decode(&bytes).is_err());
         assert!(TaskMetadata::decode(&[]).is_err());
     }

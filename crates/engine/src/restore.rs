@@ -1,51 +1,59 @@
 //! From changelogs back to state, and forgetting both.
 //!
-//! A task's stores are restored before its first record. The end to restore to
-//! is the end of the changelog partition: on the embedded log an epoch's outputs,
-//! positions and changelog become visible in one transaction, and the membership
-//! that this run has just taken keeps anyone else from writing, so the end of the
-//! changelog is the state at the committed position. (A log whose transactions
-//! become visible partition by partition needs the end named in the commit; that
-//! arrives with the Kafka backend.)
+//! A task's stores are restored before its first record, to exactly the end that
+//! the committed metadata of the task names. A log may show a transaction
+//! partition by partition, so the changelog can still end before it: then the
+//! rest is on its way, and the restore waits. What stands after it is of no
+//! committed epoch and is left alone. Where nothing is named, no epoch has
+//! written to the changelog, and there is nothing to restore.
 
-use headwater_core::{Error, Result, TopicPartition};
-use headwater_log::{FetchLimits, Log};
+use headwater_core::env::Clock;
+use headwater_core::{Error, Position, Result, TopicPartition};
+use headwater_log::{Bounds, FetchLimits, Log};
 use headwater_state::StateStore;
 use std::time::Duration;
 
-/// How long a restore may find nothing before it gives up.
-const STALL_MAX: u32 = 100;
-const WAIT: Duration = Duration::from_millis(50);
+/// How long a restore waits for what is committed to be readable. Longer than a
+/// transaction of a writer that has died stays open.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// Applies a whole changelog partition to an empty store; returns how many
+/// Applies a changelog partition up to `end` to an empty store; returns how many
 /// records it held.
+///
+/// # Errors
+/// `Unavailable` if the log does not show what is committed in time.
 pub(crate) fn restore(
     log: &dyn Log,
+    clock: &dyn Clock,
     changelog: &TopicPartition,
+    end: Option<Position>,
     store: &mut dyn StateStore,
 ) -> Result<u64> {
     store.clear();
-    let bounds = log.bounds(changelog)?;
-    let (mut at, mut applied, mut stalls) = (bounds.start, 0, 0);
-    if at >= bounds.end {
+    let Some(end) = end else {
         return Ok(0);
+    };
+    let mut at = readable(log, clock, changelog, end)?.start;
+    let mut applied = 0;
+    if end <= at {
+        return Ok(applied);
     }
     let mut reader = log.reader(&[(changelog.clone(), at)])?;
-    while at < bounds.end {
-        let fetched = reader.poll(WAIT, FetchLimits::default())?;
-        stalls = if fetched.iter().all(|fetched| fetched.records.is_empty()) {
-            stalls + 1
-        } else {
-            0
-        };
-        if stalls > STALL_MAX {
-            return Err(Error::unavailable(format!(
-                "a changelog ends before its end, changelog=`{changelog}` at=`{at}` end=`{}`",
-                bounds.end
-            )));
+    let mut deadline = clock.monotonic() + WAIT_MAX;
+    while at < end {
+        if deadline <= clock.monotonic() {
+            return Err(not_readable(changelog, at, end));
         }
-        for fetched in fetched {
+        for fetched in reader.poll(PAUSE, FetchLimits::default())? {
+            if at < fetched.resume {
+                deadline = clock.monotonic() + WAIT_MAX;
+            }
             for index in 0..fetched.records.len() {
+                if end <= fetched.positions.get(index) {
+                    return Ok(applied);
+                }
                 let key = fetched.records.key(index).ok_or_else(|| {
                     Error::internal(format!(
                         "a changelog record has no key, changelog=`{changelog}`"
@@ -58,6 +66,34 @@ pub(crate) fn restore(
         }
     }
     Ok(applied)
+}
+
+/// Waits until everything before `end` can be read.
+fn readable(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    changelog: &TopicPartition,
+    end: Position,
+) -> Result<Bounds> {
+    let deadline = clock.monotonic() + WAIT_MAX;
+    loop {
+        let bounds = log.bounds(changelog)?;
+        if end <= bounds.end {
+            return Ok(bounds);
+        }
+        if deadline <= clock.monotonic() {
+            return Err(not_readable(changelog, bounds.end, end));
+        }
+        clock.sleep(PAUSE);
+    }
+}
+
+fn not_readable(changelog: &TopicPartition, at: Position, end: Position) -> Error {
+    Error::unavailable(format!(
+        "a changelog cannot be read up to its committed end: a transaction is still open there, or \
+         the topic was deleted and made again, changelog=`{changelog}` readable=`{at}` \
+         committed=`{end}`"
+    ))
 }
 
 /// The beginning of all changelog topics of an application.

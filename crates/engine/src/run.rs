@@ -1,27 +1,39 @@
 //! One run of an application: from what is committed to its end.
 //!
 //! 1. Topics that are missing are made, the internal ones too.
-//! 2. The application joins its group, which fences a former owner, and reads
-//!    what is committed.
-//! 3. The plan is compared with the stores of the last run.
-//! 4. Tasks are made, one for each input partition, and their state restored.
-//! 5. Sinks and sources are opened at their committed positions.
-//! 6. Workers run until the run ends.
+//! 2. The application joins its group and waits for its partitions.
+//! 3. A transactor is opened for each worker, which fences a former owner and
+//!    settles what it left open; only then is read what is committed.
+//! 4. The plan is compared with the stores of the last run.
+//! 5. Tasks are made, one for each input partition, and their state restored.
+//! 6. Sinks and sources are opened at their committed positions.
+//! 7. Workers run until the run ends, or the group wants another assignment.
 //!
-//! Where the log is unavailable, or the outcome of a commit unknown, everything
-//! in memory is dropped and the run starts again from 2.
+//! ```text
+//!  JOINING ──▶ ASSIGNED ──▶ RESTORING ──▶ RUNNING ──▶ ended
+//!     ▲           ▲                          │ │
+//!     │           │ every worker has         │ │
+//!     │           │ committed its epoch      │ │ the group changes
+//!     │           └────────── DRAINING ◀─────┘─┘
+//!     │                          │
+//!     └── anything Unavailable, or the outcome of a commit unknown:
+//!         everything in memory is dropped
+//! ```
+//!
+//! After DRAINING a task whose partition stays keeps its state and goes on where
+//! it stood: it equals what is committed. A task that left is dropped.
 
 use crate::application::Application;
-use crate::begin::make_tasks;
-use crate::crew::{Crew, run_workers};
+use crate::begin::{Known, make_tasks};
+use crate::crew::{Crew, Outcome, run_workers, worker_count};
 use crate::dead_letter::dead_letter_topic;
 use crate::settings::{ErrorPolicy, Report, RunOptions, Start};
 use crate::source_task::source_partition;
 use crate::tally::Totals;
 use headwater_core::{Class, Error, Position, Result, TopicPartition};
-use headwater_log::{Committed, TopicConfig};
+use headwater_log::{Committed, Member, TopicConfig};
 use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -93,49 +105,124 @@ fn attempt(
 ) -> Result<Report> {
     let plan = Arc::new(plan.clone());
     let partitions = make_topics(application, &plan, options)?;
+    let leads = leads(application, &plan);
     let member = match options.commit {
-        true => Some(application.log.join(&application.settings.name)?),
+        true => Some(application.log.join(&application.settings.name, &leads)?),
         false => None,
     };
-    let committed: CommittedMap = match &member {
-        Some(member) => member.committed()?.into_iter().collect(),
-        None => CommittedMap::new(),
-    };
-    let counted = totals.lock();
-    counted
-        .unwrap_or_else(PoisonError::into_inner)
-        .resolve(&committed);
+    let result = follow_assignments(application, &plan, &partitions, member, options, totals);
+    application.sinks.close();
+    application
+        .sources
+        .iter_mut()
+        .for_each(|source| source.release());
+    result
+}
+
+/// The topics whose partitions decide who runs what: all inputs, and what sources fill.
+fn leads(application: &Application, plan: &LogicalPlan) -> Vec<Arc<str>> {
+    let inputs = plan.inputs().map(|(_, input)| &input.topic.name);
+    let filled = application.sources.iter().map(|source| &source.topic.name);
+    let leads: BTreeSet<&Arc<str>> = inputs.chain(filled).collect();
+    leads.into_iter().cloned().collect()
+}
+
+/// Runs workers over one assignment after another, until the run ends.
+fn follow_assignments(
+    application: &mut Application,
+    plan: &Arc<LogicalPlan>,
+    partitions: &BTreeMap<String, u32>,
+    mut member: Option<Box<dyn Member>>,
+    options: &RunOptions,
+    totals: &Arc<Mutex<Totals>>,
+) -> Result<Report> {
     let stores = plan.stores()?;
-    let lost = check_stores(application, &stores, &committed, options)?;
-    let slots = make_tasks(
-        application,
-        &plan,
-        &stores,
-        &partitions,
-        &committed,
-        options,
-    )?;
-    let mut first_positions = signatures(&stores);
-    if options.commit {
-        first_positions.extend(forget_stores(application, &lost)?);
-        first_positions.extend(application.sinks.open(&application.env, &committed)?);
-        for source in &mut application.sources {
-            let count = partitions.get(&*source.topic.name).copied().unwrap_or(1);
-            let known = committed.get(&source_partition(&source.name));
-            source.open(&application.env, count, known)?;
+    let mut kept = BTreeMap::new();
+    let mut is_first = true;
+    loop {
+        let owned: BTreeSet<TopicPartition> = match &mut member {
+            Some(member) => member.assignment()?.into_iter().collect(),
+            None => all_partitions(plan, partitions),
+        };
+        let count = worker_count(application, plan, owned.len());
+        let mut transactors = Vec::new();
+        let mut committed = CommittedMap::new();
+        if let Some(member) = &member {
+            for worker in 0..count {
+                transactors.push(member.transactor(worker)?);
+            }
+            committed = member.committed()?.into_iter().collect();
+        }
+        let counted = totals.lock();
+        counted
+            .unwrap_or_else(PoisonError::into_inner)
+            .resolve(&committed);
+        let mut first_positions = Vec::new();
+        if std::mem::take(&mut is_first) {
+            let lost = check_stores(application, &stores, &committed, options)?;
+            first_positions.extend(signatures(&stores));
+            if options.commit {
+                first_positions.extend(forget_stores(application, &lost)?);
+                first_positions.extend(application.sinks.open(&application.env, &committed)?);
+            }
+        }
+        let known = Known {
+            application,
+            plan,
+            stores: &stores,
+            partitions,
+            committed: &committed,
+            options,
+        };
+        let slots = make_tasks(&known, &owned, std::mem::take(&mut kept))?;
+        if options.commit {
+            assign_sources(application, partitions, &committed, &owned)?;
+        }
+        let is_changing = || member.as_ref().is_some_and(|member| member.is_changing());
+        let crew = Crew {
+            plan,
+            transactors,
+            is_changing: &is_changing,
+            worker_count: count,
+            slots,
+            first_positions,
+            options,
+            totals,
+        };
+        match run_workers(application, crew)? {
+            Outcome::Ended(report) => return Ok(report),
+            Outcome::Reassigned(slots) => kept = slots,
         }
     }
-    let crew = Crew {
-        plan: &plan,
-        member: member.as_deref(),
-        slots,
-        first_positions,
-        options,
-        totals,
-    };
-    let result = run_workers(application, crew);
-    application.sinks.close();
-    result
+}
+
+fn all_partitions(
+    plan: &LogicalPlan,
+    partitions: &BTreeMap<String, u32>,
+) -> BTreeSet<TopicPartition> {
+    let mut all = BTreeSet::new();
+    for (_, input) in plan.inputs() {
+        let count = partitions.get(&*input.topic.name).copied().unwrap_or(0);
+        all.extend((0..count).map(|number| TopicPartition::new(input.topic.name.clone(), number)));
+    }
+    all
+}
+
+/// A source is run by the instance that owns partition 0 of its topic.
+fn assign_sources(
+    application: &mut Application,
+    partitions: &BTreeMap<String, u32>,
+    committed: &CommittedMap,
+    owned: &BTreeSet<TopicPartition>,
+) -> Result<()> {
+    for source in &mut application.sources {
+        let topic = &source.topic.name;
+        let count = partitions.get(&**topic).copied().unwrap_or(1);
+        let is_owned = owned.contains(&TopicPartition::new(Arc::clone(topic), 0));
+        let known = committed.get(&source_partition(&source.name));
+        source.assign(&application.env, count, is_owned, known)?;
+    }
+    Ok(())
 }
 
 /// Makes the topics that are missing and returns the partitions of all. A run

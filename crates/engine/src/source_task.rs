@@ -26,6 +26,9 @@ pub(crate) struct SourceTask {
     /// Whether the end has been appended to the topic.
     is_ended: bool,
     is_open: bool,
+    /// Whether this instance is the one that runs it: the one that owns partition 0
+    /// of its topic.
+    pub(crate) is_owned: bool,
 }
 
 /// The pseudo partition under which a source's position is committed.
@@ -43,16 +46,34 @@ impl SourceTask {
             position: None,
             is_ended: false,
             is_open: false,
+            is_owned: false,
         }
     }
 
-    /// Opens the source where its last commit ended.
-    pub(crate) fn open(
+    /// Follows an assignment: closes a source that another instance runs from now
+    /// on, and opens one that is new here where its last commit ended.
+    ///
+    /// # Errors
+    /// What the source cannot be opened for.
+    pub(crate) fn assign(
         &mut self,
         env: &Env,
         partitions: u32,
+        is_owned: bool,
         committed: Option<&Committed>,
     ) -> Result<()> {
+        let was_owned = std::mem::replace(&mut self.is_owned, is_owned);
+        match (was_owned, is_owned) {
+            (false, true) => self.open(env, partitions, committed),
+            (true, false) => {
+                self.close();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&mut self, env: &Env, partitions: u32, committed: Option<&Committed>) -> Result<()> {
         self.partitions = partitions;
         (self.is_ended, self.position) =
             match committed.and_then(|known| known.metadata.split_first()) {
@@ -170,7 +191,13 @@ impl SourceTask {
         ))
     }
 
-    pub(crate) fn close(&mut self) {
+    /// Lets go of the source at the end of a run.
+    pub(crate) fn release(&mut self) {
+        self.is_owned = false;
+        self.close();
+    }
+
+    fn close(&mut self) {
         if std::mem::take(&mut self.is_open) {
             self.source.close();
         }

@@ -20,7 +20,7 @@ use crate::tally::Tally;
 use crate::task::{Effects, Task};
 use headwater_core::env::Env;
 use headwater_core::{Class, Error, Position, Result, Rows, TopicPartition};
-use headwater_log::{Committed, FetchLimits, Fetched, Positions, Reader, Transactor};
+use headwater_log::{Committed, Ends, FetchLimits, Fetched, Positions, Reader, Transactor};
 use headwater_operators::Failure;
 use headwater_plan::{LogicalPlan, NodeId, Op};
 use std::collections::BTreeMap;
@@ -58,6 +58,29 @@ pub(crate) struct TaskSlot {
     pub(crate) quiet: Option<Quiet>,
     pub(crate) keyed_changelog: Option<TopicPartition>,
     pub(crate) changelogs: BTreeMap<NodeId, TopicPartition>,
+    /// Where the committed part of each changelog ends.
+    pub(crate) changelog_ends: Ends,
+}
+
+impl TaskSlot {
+    /// The changelogs of the task's stores.
+    pub(crate) fn own_changelogs(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.keyed_changelog.iter().chain(self.changelogs.values())
+    }
+
+    /// Names no end of a changelog that is not the task's any more: its operator
+    /// is gone, and one that comes back begins anew.
+    pub(crate) fn forget_other_changelogs(&mut self) {
+        let mut ends = std::mem::take(&mut self.changelog_ends);
+        ends.retain(|changelog, _| self.own_changelogs().any(|own| own == changelog));
+        self.changelog_ends = ends;
+    }
+}
+
+impl std::fmt::Debug for TaskSlot {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "TaskSlot({} at {})", self.task.partition, self.resume)
+    }
 }
 
 /// What all workers of a run have in common.
@@ -119,12 +142,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Runs until the run ends.
+    /// Runs until the run ends or the group wants another assignment, as
+    /// `is_changing` says.
     ///
     /// # Errors
     /// What ended it; the epoch that was open is then dropped.
-    pub(crate) fn run(&mut self) -> Result<()> {
-        while !self.is_asked_to_end()? {
+    pub(crate) fn run(&mut self, is_changing: &dyn Fn() -> bool) -> Result<()> {
+        while !self.is_asked_to_end(is_changing)? {
             self.has_all_input = self.common.shared.sources_done.load(Ordering::Acquire);
             let fetched = self.poll()?;
             for fetched in &fetched {
@@ -138,14 +162,18 @@ impl Worker {
             self.look_around();
         }
         self.commit()?;
-        self.warn_of_unseen(true);
-        self.sources.iter_mut().for_each(SourceTask::close);
+        if !self.common.shared.is_reassigning() {
+            self.warn_of_unseen(true);
+        }
         Ok(())
     }
 
-    fn is_asked_to_end(&self) -> Result<bool> {
+    fn is_asked_to_end(&self, is_changing: &dyn Fn() -> bool) -> Result<bool> {
         if self.index == 0 && self.common.host.check()? {
             self.common.shared.ask_to_stop();
+        }
+        if is_changing() {
+            self.common.shared.reassign();
         }
         Ok(self.common.shared.is_ending())
     }

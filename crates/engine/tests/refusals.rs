@@ -199,7 +199,7 @@ fn an_application_runs_once() {
     let open = || EmbeddedLog::open(folder.path(), Options::default()).expect("opens");
     let (first, second): (Arc<dyn Log>, Arc<dyn Log>) = (open(), open());
     support::fill(&*first, "in", 1, &[record(r#"{"x":1}"#, WALL_MS)], 1);
-    let _member = first.join("test").expect("joins");
+    let _member = first.join("test", &[]).expect("joins");
     let frames = [DataFrame::topic("in").to_topic("out")];
     let error = run_with(&second, &Env::system(), &frames, &UNTIL_QUIET).expect_err("refused");
     let text = error.to_string();

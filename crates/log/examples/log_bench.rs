@@ -14,7 +14,7 @@
 use headwater_core::{Position, Records, RecordsBuilder, Result, TopicPartition};
 use headwater_log::embedded::{EmbeddedLog, Options};
 use headwater_log::record_batch::{BatchDecoder, BatchEncoder};
-use headwater_log::{Committed, FetchLimits, Log, TopicConfig};
+use headwater_log::{Committed, FetchLimits, Log, TopicConfig, fixed};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -220,8 +220,8 @@ fn measure_read(log: &dyn Log, settings: &Settings) -> Result<()> {
 }
 
 fn measure_commit(log: &dyn Log) -> Result<()> {
-    let member = log.join("bench")?;
-    let mut transactor = member.transactor()?;
+    let member = log.join("bench", &[])?;
+    let mut transactor = member.transactor(0)?;
     let partition = TopicPartition::new("idle", 0);
     let mut times = Vec::new();
     for number in 0..1_000 {
@@ -231,7 +231,7 @@ fn measure_commit(log: &dyn Log) -> Result<()> {
         };
         let start = Instant::now();
         transactor.append(&partition, batch(1))?;
-        transactor.commit(&[(partition.clone(), position)])?;
+        transactor.commit(&mut fixed(&[(partition.clone(), position)]))?;
         times.push(start.elapsed());
     }
     report_times("commit of 1", times);

@@ -2,6 +2,7 @@
 
 use crate::{Committed, TopicConfig, TopicInfo};
 use headwater_core::{Error, Position, Result, TopicPartition};
+use std::sync::Arc;
 
 const TOPIC_NAME_BYTES_MAX: usize = 249;
 const PARTITIONS_MAX: u32 = 10_000;
@@ -47,6 +48,25 @@ pub(crate) fn check_metadata(positions: &[(TopicPartition, Committed)]) -> Resul
             Committed::METADATA_BYTES_MAX
         ))),
     }
+}
+
+/// What the one owner of a group is assigned: everything, in order.
+///
+/// # Errors
+/// `Invalid` for a topic that does not exist.
+pub(crate) fn all_partitions(
+    leads: &[Arc<str>],
+    find: impl Fn(&str) -> Result<Option<TopicInfo>>,
+) -> Result<Vec<TopicPartition>> {
+    let mut all = Vec::new();
+    for topic in leads {
+        let info = find(topic)?.ok_or_else(|| no_such_topic(topic))?;
+        let partitions = 0..info.config.partitions;
+        all.extend(partitions.map(|partition| TopicPartition::new(Arc::clone(topic), partition)));
+    }
+    all.sort();
+    all.dedup();
+    Ok(all)
 }
 
 /// The offset in a position of a log that numbers its records.

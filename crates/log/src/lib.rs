@@ -15,14 +15,23 @@
 //! 3. A transaction is atomic: its appends and the committed positions of its
 //!    group become visible together or not at all. A reader sees committed
 //!    records only.
-//! 4. A group has one owner at a time. A commit of an owner that has been
-//!    replaced fails with [`Class::Fenced`](headwater_core::Class::Fenced) and
-//!    leaves nothing behind.
+//! 4. A partition of a group has one owner at a time. A backend on one host gives
+//!    all of them to one member; one that scales out shares them among its members
+//!    and says when that changes ([`Member::is_changing`]). A commit of an owner
+//!    that has been replaced fails, with
+//!    [`Class::Fenced`](headwater_core::Class::Fenced) where another has taken its
+//!    identity and [`Class::Unavailable`](headwater_core::Class::Unavailable) where
+//!    the group has moved on without it, and leaves nothing behind.
 //! 5. A commit whose outcome cannot be known answers [`CommitOutcome::Unknown`].
 //!    The caller re-opens its membership, which fences, and reads what is
 //!    committed; it never guesses and never retries.
 //! 6. Positions are opaque: to go on, hand back [`Fetched::resume`] or a
 //!    committed position.
+//! 7. [`Bounds::end`] is where reading ends now: the first record of an open
+//!    transaction ends it. A transaction may reach partition after partition: that
+//!    its positions are seen does not say that its records are. So a commit can name
+//!    the [`Ends`] of its own appends, and who depends on them waits for the
+//!    bounds to reach those.
 
 mod checks;
 pub mod conformance;
@@ -31,11 +40,13 @@ pub mod memory;
 pub mod record_batch;
 
 use checks::{
-    check_metadata, check_same_partitions, check_topic, no_such_partition, no_such_topic,
-    offset_of, position_after_end, retention_has_passed, topic_deleted,
+    all_partitions, check_metadata, check_same_partitions, check_topic, no_such_partition,
+    no_such_topic, offset_of, position_after_end, retention_has_passed, topic_deleted,
 };
 pub use headwater_core::Positions;
 use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a topic is kept.
@@ -173,13 +184,14 @@ pub trait Log: Send + Sync {
     /// An appender outside any transaction.
     fn producer(&self) -> Result<Box<dyn Producer>>;
 
-    /// Becomes the owner of a group.
+    /// Becomes a member of a group that shares out the partitions of `leads`, its
+    /// lead topics.
     ///
     /// # Errors
     /// `Invalid` if it has an owner, in this process or another, and this backend
     /// cannot share. Dropping the [`Member`] gives it up; its transactors are
     /// fenced by the next join.
-    fn join(&self, group: &str) -> Result<Box<dyn Member>>;
+    fn join(&self, group: &str, leads: &[Arc<str>]) -> Result<Box<dyn Member>>;
 
     /// What a group has committed, by partition; needs no membership.
     fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>>;
@@ -250,14 +262,44 @@ pub trait Producer: Send {
     fn flush(&mut self) -> Result<()>;
 }
 
-/// A membership of a group: it alone may commit the group's positions.
+/// A membership of a group: it alone may commit positions of the partitions that
+/// it owns.
+///
+/// ```text
+/// join ─▶ assignment ─▶ transactors (fence) ─▶ committed ─▶ work ─┐
+///             ▲                                                   │ is_changing
+///             └────────── the epoch is committed or dropped ◀─────┘
+/// ```
 pub trait Member: Send {
-    /// What the group has committed so far.
+    /// The partitions of the lead topics that this member owns now, in order.
+    ///
+    /// The first call waits for the group's first assignment. Once
+    /// [`Member::is_changing`] has said so, a call gives up what the group takes
+    /// away, so the caller has committed or dropped its work there, and waits for
+    /// the new assignment. Where a group has one owner it is always all of them.
+    ///
+    /// # Errors
+    /// `Unavailable` if no assignment comes in time; `Invalid` for a lead topic
+    /// that does not exist.
+    fn assignment(&mut self) -> Result<Vec<TopicPartition>>;
+
+    /// Whether the assignment is about to change: the owner ends its epoch and
+    /// asks for the [assignment](Member::assignment). Cheap: asked between steps.
+    fn is_changing(&self) -> bool;
+
+    /// What the group has committed so far: stable positions only, so it waits, for
+    /// a bounded time, for a transaction in doubt. An owner asks for it after it
+    /// has opened its transactors, which fences those before it.
+    ///
+    /// # Errors
+    /// `Unavailable` while a transaction stays in doubt.
     fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>>;
 
-    /// Opens a writer for transactions of this group. Several may be open, one
-    /// for each worker; each commits positions of its own partitions.
-    fn transactor(&self) -> Result<Box<dyn Transactor>>;
+    /// Opens the writer for transactions of worker number `worker`, from 0. Several
+    /// may be open, one for each worker; each commits positions of its own
+    /// partitions. The number makes its identity stable: to open it fences who had
+    /// it before and settles what that one left open.
+    fn transactor(&self, worker: usize) -> Result<Box<dyn Transactor>>;
 }
 
 /// Writes transactions: appends, then one commit.
@@ -272,28 +314,44 @@ pub trait Transactor: Send {
     /// The bytes appended and not yet committed.
     fn pending_bytes(&self) -> usize;
 
-    /// Makes the appends and the positions visible together. On success the
-    /// outcome holds, for each partition appended to, the position after the
-    /// last record. On any other outcome nothing is pending any more. Positions
+    /// Makes the appends and some positions visible together.
+    ///
+    /// Once every append has its place in the log, `positions` is called, at most
+    /// once, with the end of each partition appended to, and returns what to commit:
+    /// so the metadata of a position can name the ends of its own epoch. Positions
     /// may be those of names that are not topics: sources and sinks keep theirs so.
+    /// A transaction that never asked for them has not been committed.
+    /// Whatever the outcome, nothing is pending afterwards. [`fixed`] makes
+    /// `positions` of some that are known.
     ///
     /// # Errors
-    /// `Fenced` if the membership has been replaced; `Unavailable` if the
-    /// transaction is certain not to have happened and may be tried again.
-    fn commit(&mut self, positions: &[(TopicPartition, Committed)]) -> Result<CommitOutcome>;
+    /// Those of `positions`, and nothing is committed then; `Fenced` if another
+    /// has taken this identity; `Unavailable` if the transaction is certain not to
+    /// have happened, and the caller should begin again from what is committed.
+    fn commit(&mut self, positions: &mut PositionsOf<'_>) -> Result<CommitOutcome>;
 
     /// Drops what was appended since the last commit.
     fn abort(&mut self) -> Result<()>;
 }
 
+/// The position after the last record of each partition that a transaction appended to.
+pub type Ends = BTreeMap<TopicPartition, Position>;
+
+/// What a transaction commits, given where its appends end.
+pub type PositionsOf<'a> = dyn FnMut(&Ends) -> Result<Vec<(TopicPartition, Committed)>> + 'a;
+
+/// Positions that do not depend on where the appends end.
+pub fn fixed(
+    positions: &[(TopicPartition, Committed)],
+) -> impl FnMut(&Ends) -> Result<Vec<(TopicPartition, Committed)>> {
+    move |_| Ok(positions.to_vec())
+}
+
 /// How a commit ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// It is durable and visible.
-    Committed {
-        /// The end of each partition appended to.
-        ends: Vec<(TopicPartition, Position)>,
-    },
+    /// It is durable, and visible or about to be.
+    Committed,
     /// It may or may not have happened.
     Unknown {
         /// Why, for the log.

@@ -8,7 +8,7 @@ mod support;
 
 use headwater_core::Class;
 use headwater_core::env::Env;
-use headwater_log::Log;
+use headwater_log::{Log, fixed};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::Duration;
 use support::*;
@@ -35,7 +35,7 @@ fn child_writes_until_it_is_killed() {
         return;
     };
     let log = open(&directory);
-    let member = log.join("g").unwrap();
+    let member = log.join("g", &[]).unwrap();
     let next = |committed: &[_]| {
         committed
             .first()
@@ -43,7 +43,7 @@ fn child_writes_until_it_is_killed() {
                 committed.position.offset().unwrap()
             })
     };
-    let mut transactor = member.transactor().unwrap();
+    let mut transactor = member.transactor(0).unwrap();
     let mut producer = log.producer().unwrap();
     let mut appended = log.bounds(&at("p")).unwrap().end.offset().unwrap();
     let mut number = next(&member.committed().unwrap());
@@ -118,8 +118,8 @@ fn child_runs_out_of_disk() {
         return;
     };
     let log = open(&directory);
-    let member = log.join("g").unwrap();
-    let mut transactor = member.transactor().unwrap();
+    let member = log.join("g", &[]).unwrap();
+    let mut transactor = member.transactor(0).unwrap();
     let mut producer = log.producer().unwrap();
     producer.append(&at("p"), numbers(0..100, 1_000)).unwrap();
     producer.flush().unwrap();
@@ -152,7 +152,9 @@ fn child_runs_out_of_disk() {
     transactor
         .append(&at("a"), numbers(0..2_000, 1_000))
         .unwrap();
-    let error = transactor.commit(&[(at("a"), position(2))]).unwrap_err();
+    let error = transactor
+        .commit(&mut fixed(&[(at("a"), position(2))]))
+        .unwrap_err();
     assert_eq!(error.class(), Class::Unavailable, "{error}");
     assert_eq!(transactor.pending_bytes(), 0);
     assert_eq!(read(&*log, "a").unwrap(), []);

@@ -20,7 +20,7 @@ fn child_joins_and_stays() {
         return;
     };
     let log = open(&directory);
-    let _member = log.join("orders / v2").unwrap();
+    let _member = log.join("orders / v2", &[]).unwrap();
     say("joined");
     Env::system().clock.sleep(Duration::from_secs(60));
 }
@@ -32,7 +32,7 @@ fn an_application_runs_once_and_its_lock_dies_with_it() {
     let mut child = Process::start("child_joins_and_stays", directory.path());
     assert_eq!(child.line().as_deref(), Some("joined"));
     for result in [
-        log.join("orders / v2").err(),
+        log.join("orders / v2", &[]).err(),
         log.forget_group("orders / v2").err(),
     ] {
         let error = result.expect("the group is taken");
@@ -45,10 +45,10 @@ fn an_application_runs_once_and_its_lock_dies_with_it() {
         );
         assert!(text.contains("Kafka"), "{text}");
     }
-    log.join("orders").unwrap();
+    log.join("orders", &[]).unwrap();
     child.kill();
-    log.join("orders / v2").unwrap();
-    assert!(log.join("x".repeat(300).as_str()).is_err());
+    log.join("orders / v2", &[]).unwrap();
+    assert!(log.join("x".repeat(300).as_str(), &[]).is_err());
 }
 
 #[test]
@@ -136,9 +136,9 @@ fn retention_spares_what_a_group_needs_up_to_twice_the_bytes() {
         ..TopicConfig::default()
     };
     log.create_topic("t", &config).unwrap();
-    let member = log.join("slow").unwrap();
+    let member = log.join("slow", &[]).unwrap();
     commit(
-        &mut *member.transactor().unwrap(),
+        &mut *member.transactor(0).unwrap(),
         &[(at("t"), position(150))],
     );
     let start = || log.bounds(&at("t")).unwrap().start.offset().unwrap();

@@ -5,8 +5,8 @@
 use super::Seed;
 use headwater::core::{Error, Position, Records, Result, TopicPartition};
 use headwater::log::{
-    Bounds, CommitOutcome, Committed, FetchLimits, Fetched, Log, Member, Producer, Reader,
-    TopicConfig, TopicInfo, Transactor,
+    Bounds, CommitOutcome, Committed, FetchLimits, Fetched, Log, Member, PositionsOf, Producer,
+    Reader, TopicConfig, TopicInfo, Transactor,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -82,9 +82,9 @@ impl Log for FaultyLog {
     fn producer(&self) -> Result<Box<dyn Producer>> {
         self.inner.producer()
     }
-    fn join(&self, group: &str) -> Result<Box<dyn Member>> {
+    fn join(&self, group: &str, leads: &[Arc<str>]) -> Result<Box<dyn Member>> {
         Ok(Box::new(FaultyMember {
-            inner: self.inner.join(group)?,
+            inner: self.inner.join(group, leads)?,
             faults: Arc::clone(&self.faults),
         }))
     }
@@ -125,15 +125,21 @@ struct FaultyMember {
 }
 
 impl Member for FaultyMember {
+    fn assignment(&mut self) -> Result<Vec<TopicPartition>> {
+        self.inner.assignment()
+    }
+    fn is_changing(&self) -> bool {
+        self.inner.is_changing()
+    }
     fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>> {
         self.inner.committed()
     }
-    fn transactor(&self) -> Result<Box<dyn Transactor>> {
+    fn transactor(&self, worker: usize) -> Result<Box<dyn Transactor>> {
         if self.faults.fires(4) == Some(0) {
             return Err(Error::unavailable("no transactor at the moment"));
         }
         Ok(Box::new(FaultyTransactor {
-            inner: self.inner.transactor()?,
+            inner: self.inner.transactor(worker)?,
             faults: Arc::clone(&self.faults),
         }))
     }
@@ -151,7 +157,7 @@ impl Transactor for FaultyTransactor {
     fn pending_bytes(&self) -> usize {
         self.inner.pending_bytes()
     }
-    fn commit(&mut self, positions: &[(TopicPartition, Committed)]) -> Result<CommitOutcome> {
+    fn commit(&mut self, positions: &mut PositionsOf<'_>) -> Result<CommitOutcome> {
         let unknown = || CommitOutcome::Unknown {
             reason: "the reply was lost".into(),
         };

@@ -21,7 +21,8 @@ pub use topics::{
     waiting_counts_records, wrong_topics_are_refused,
 };
 pub use transactions::{
-    a_commit_says_where_partitions_end, a_forgotten_group_starts_anew, a_group_has_one_owner,
+    a_commit_may_name_its_own_ends, a_commit_says_where_partitions_end,
+    a_forgotten_group_starts_anew, a_group_has_one_owner, a_lone_member_owns_all_partitions,
     a_transaction_is_seen_whole, an_earlier_member_is_fenced, an_empty_commit_succeeds,
     metadata_is_bounded, positions_and_metadata_are_kept, what_is_not_committed_is_not_seen,
     workers_commit_side_by_side,
@@ -32,70 +33,47 @@ use std::sync::Arc;
 
 type Promise = fn(&dyn Log);
 
+macro_rules! promises {
+    ($($name:ident,)*) => { &[$((stringify!($name), $name as Promise)),*] };
+}
+
+const PROMISES: &[(&str, Promise)] = promises![
+    topics_are_made_once,
+    wrong_topics_are_refused,
+    records_keep_their_order,
+    a_flushed_append_is_seen_by_every_reader,
+    every_kind_of_record_survives,
+    limits_and_resume_tokens_lose_nothing,
+    one_record_is_returned_whatever_its_size,
+    partitions_take_turns,
+    at_end_means_the_end,
+    seek_goes_on_elsewhere,
+    an_error_of_one_partition_loses_no_other,
+    retention_passed_names_both_positions,
+    a_deleted_topic_is_gone,
+    waiting_counts_records,
+    a_waiting_reader_is_woken,
+    a_poll_without_records_waits,
+    a_transaction_is_seen_whole,
+    what_is_not_committed_is_not_seen,
+    a_commit_says_where_partitions_end,
+    a_commit_may_name_its_own_ends,
+    a_lone_member_owns_all_partitions,
+    positions_and_metadata_are_kept,
+    metadata_is_bounded,
+    an_empty_commit_succeeds,
+    a_group_has_one_owner,
+    an_earlier_member_is_fenced,
+    a_forgotten_group_starts_anew,
+    workers_commit_side_by_side,
+];
+
 /// Checks every promise, each on a log of its own.
 ///
 /// # Panics
 /// If one is broken; the message says which.
 pub fn run(make: &mut dyn FnMut() -> Arc<dyn Log>) {
-    let promises: &[(&str, Promise)] = &[
-        ("topics_are_made_once", topics_are_made_once),
-        ("wrong_topics_are_refused", wrong_topics_are_refused),
-        ("records_keep_their_order", records_keep_their_order),
-        (
-            "a_flushed_append_is_seen_by_every_reader",
-            a_flushed_append_is_seen_by_every_reader,
-        ),
-        (
-            "every_kind_of_record_survives",
-            every_kind_of_record_survives,
-        ),
-        (
-            "limits_and_resume_tokens_lose_nothing",
-            limits_and_resume_tokens_lose_nothing,
-        ),
-        (
-            "one_record_is_returned_whatever_its_size",
-            one_record_is_returned_whatever_its_size,
-        ),
-        ("partitions_take_turns", partitions_take_turns),
-        ("at_end_means_the_end", at_end_means_the_end),
-        ("seek_goes_on_elsewhere", seek_goes_on_elsewhere),
-        (
-            "an_error_of_one_partition_loses_no_other",
-            an_error_of_one_partition_loses_no_other,
-        ),
-        (
-            "retention_passed_names_both_positions",
-            retention_passed_names_both_positions,
-        ),
-        ("a_deleted_topic_is_gone", a_deleted_topic_is_gone),
-        ("waiting_counts_records", waiting_counts_records),
-        ("a_waiting_reader_is_woken", a_waiting_reader_is_woken),
-        ("a_poll_without_records_waits", a_poll_without_records_waits),
-        ("a_transaction_is_seen_whole", a_transaction_is_seen_whole),
-        (
-            "what_is_not_committed_is_not_seen",
-            what_is_not_committed_is_not_seen,
-        ),
-        (
-            "a_commit_says_where_partitions_end",
-            a_commit_says_where_partitions_end,
-        ),
-        (
-            "positions_and_metadata_are_kept",
-            positions_and_metadata_are_kept,
-        ),
-        ("metadata_is_bounded", metadata_is_bounded),
-        ("an_empty_commit_succeeds", an_empty_commit_succeeds),
-        ("a_group_has_one_owner", a_group_has_one_owner),
-        ("an_earlier_member_is_fenced", an_earlier_member_is_fenced),
-        (
-            "a_forgotten_group_starts_anew",
-            a_forgotten_group_starts_anew,
-        ),
-        ("workers_commit_side_by_side", workers_commit_side_by_side),
-    ];
-    for (name, promise) in promises {
+    for (name, promise) in PROMISES {
         eprintln!("conformance: {name}");
         promise(&*make());
     }

@@ -1,6 +1,8 @@
 //! What the promises are written with.
 
-use crate::{CommitOutcome, Committed, FetchLimits, Fetched, Log, Reader, TopicConfig, Transactor};
+use crate::{
+    CommitOutcome, Committed, Ends, FetchLimits, Fetched, Log, Reader, TopicConfig, Transactor,
+};
 use headwater_core::{Class, Error, Position, Records, RecordsBuilder, Result, TopicPartition};
 use std::time::Duration;
 
@@ -97,9 +99,14 @@ pub(super) fn append(log: &dyn Log, partition: &TopicPartition, records: Records
 pub(super) fn commit(
     transactor: &mut dyn Transactor,
     positions: &[(TopicPartition, Committed)],
-) -> Vec<(TopicPartition, Position)> {
-    match ok(transactor.commit(positions)) {
-        CommitOutcome::Committed { ends } => ends,
+) -> Ends {
+    let mut seen = Ends::new();
+    let outcome = transactor.commit(&mut |ends| {
+        seen = ends.clone();
+        Ok(positions.to_vec())
+    });
+    match ok(outcome) {
+        CommitOutcome::Committed => seen,
         CommitOutcome::Unknown { reason } => panic!("a commit without faults ended open: {reason}"),
     }
 }

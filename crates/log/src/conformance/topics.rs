@@ -4,7 +4,7 @@ use super::support::{
     WAIT, append, at, commit, committed_at, invalid, numbers, ok, partitions, read_to_end,
     reader_at_start, values,
 };
-use crate::{FetchLimits, Log, TopicConfig};
+use crate::{FetchLimits, Log, TopicConfig, fixed};
 use headwater_core::Position;
 use headwater_core::env::Env;
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub fn wrong_topics_are_refused(log: &dyn Log) {
         "both numbers: {text}"
     );
 
-    let member = ok(log.join("g"));
+    let member = ok(log.join("g", &[]));
     for partition in [at("t", 2), at("nothing", 0)] {
         let start = Position::from_offset(0);
         invalid(log.bounds(&partition));
@@ -62,9 +62,9 @@ pub fn wrong_topics_are_refused(log: &dyn Log) {
         let mut producer = ok(log.producer());
         let appended = producer.append(&partition, numbers(0..1));
         invalid(appended.and_then(|()| producer.flush()));
-        let mut transactor = ok(member.transactor());
+        let mut transactor = ok(member.transactor(0));
         let appended = transactor.append(&partition, numbers(0..1));
-        invalid(appended.and_then(|()| transactor.commit(&[]).map(|_| ())));
+        invalid(appended.and_then(|()| transactor.commit(&mut fixed(&[])).map(|_| ())));
     }
 }
 
@@ -122,8 +122,8 @@ pub fn a_deleted_topic_is_gone(log: &dyn Log) {
     ok(log.create_topic("other", &partitions(1)));
     let partition = at("t", 0);
     append(log, &partition, numbers(0..10));
-    let member = ok(log.join("g"));
-    let mut transactor = ok(member.transactor());
+    let member = ok(log.join("g", &[]));
+    let mut transactor = ok(member.transactor(0));
     let place = |topic: &str| (at(topic, 0), committed_at(5, b""));
     commit(&mut *transactor, &[place("t"), place("other")]);
     let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
@@ -131,7 +131,7 @@ pub fn a_deleted_topic_is_gone(log: &dyn Log) {
     assert!(ok(log.delete_topic("t")));
     assert_eq!(ok(log.topic("t")), None);
     invalid(reader.poll(Duration::ZERO, FetchLimits::default()));
-    invalid(transactor.commit(&[]));
+    invalid(transactor.commit(&mut fixed(&[])));
     assert_eq!(ok(log.committed("g")), [place("other")]);
     ok(log.create_topic("t", &partitions(1)));
     let bounds = ok(log.bounds(&partition));

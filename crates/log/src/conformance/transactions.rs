@@ -1,11 +1,11 @@
 //! Transactions, and the groups that own them.
 
 use super::support::{
-    WAIT, at, commit, committed_at, count, fenced, invalid, numbers, ok, partitions, read_to_end,
-    reader_at_start, values,
+    WAIT, at, commit, committed_at, count, fenced, invalid, numbers, ok, partitions, positions_of,
+    read_to_end, reader_at_start, values,
 };
-use crate::{Committed, FetchLimits, Log};
-use headwater_core::{Class, Position, Records};
+use crate::{CommitOutcome, Committed, Ends, FetchLimits, Log, fixed};
+use headwater_core::{Class, Error, Position, Records};
 use std::time::Duration;
 
 /// transaction or nothing, in one poll.
@@ -17,8 +17,8 @@ pub fn a_transaction_is_seen_whole(log: &dyn Log) {
     }
     let partitions = topics.map(|topic| at(topic, 0));
     let mut reader = reader_at_start(log, &partitions);
-    let member = ok(log.join("g"));
-    let mut transactor = ok(member.transactor());
+    let member = ok(log.join("g", &[]));
+    let mut transactor = ok(member.transactor(0));
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for number in 0..TRANSACTIONS {
@@ -49,8 +49,8 @@ pub fn what_is_not_committed_is_not_seen(log: &dyn Log) {
     ok(log.create_topic("t", &partitions(1)));
     let partition = at("t", 0);
     let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
-    let member = ok(log.join("g"));
-    let mut transactor = ok(member.transactor());
+    let member = ok(log.join("g", &[]));
+    let mut transactor = ok(member.transactor(0));
     ok(transactor.append(&partition, numbers(0..1_000)));
     assert!(transactor.pending_bytes() >= 8_000);
     assert_eq!(
@@ -61,9 +61,9 @@ pub fn what_is_not_committed_is_not_seen(log: &dyn Log) {
     assert_eq!(transactor.pending_bytes(), 0);
     ok(transactor.append(&partition, numbers(0..10)));
     let too_long = committed_at(1, &[0; Committed::METADATA_BYTES_MAX + 1]);
-    invalid(transactor.commit(&[(partition.clone(), too_long)]));
+    invalid(transactor.commit(&mut fixed(&[(partition.clone(), too_long)])));
     assert_eq!(transactor.pending_bytes(), 0);
-    let mut dropped = ok(member.transactor());
+    let mut dropped = ok(member.transactor(0));
     ok(dropped.append(&partition, numbers(0..10)));
     drop(dropped);
     ok(transactor.append(&partition, numbers(7..8)));
@@ -76,27 +76,29 @@ pub fn what_is_not_committed_is_not_seen(log: &dyn Log) {
 /// it appended to, and of no other.
 pub fn a_commit_says_where_partitions_end(log: &dyn Log) {
     ok(log.create_topic("t", &partitions(3)));
-    let member = ok(log.join("g"));
-    let mut transactor = ok(member.transactor());
+    let member = ok(log.join("g", &[]));
+    let mut transactor = ok(member.transactor(0));
     for round in 0..3 {
         ok(transactor.append(&at("t", 2), numbers(0..5)));
         ok(transactor.append(&at("t", 0), numbers(0..round + 1)));
         ok(transactor.append(&at("t", 2), numbers(5..6)));
         ok(transactor.append(&at("t", 1), Records::default()));
-        let mut ends = commit(&mut *transactor, &[(at("t", 1), committed_at(0, b""))]);
-        ends.sort();
-        let end = |partition| (at("t", partition), ok(log.bounds(&at("t", partition))).end);
-        assert_eq!(ends, [end(0), end(2)]);
+        let ends = commit(&mut *transactor, &[(at("t", 1), committed_at(0, b""))]);
+        reaches_ends(log, &ends);
+        assert_eq!(
+            ends.into_keys().collect::<Vec<_>>(),
+            [at("t", 0), at("t", 2)]
+        );
     }
 }
 
 /// replaces it, one partition at a time. A group is listed once it has committed.
 pub fn positions_and_metadata_are_kept(log: &dyn Log) {
     ok(log.create_topic("t", &partitions(2)));
-    let member = ok(log.join("application: 1/ä"));
+    let member = ok(log.join("application: 1/ä", &[]));
     assert_eq!(ok(member.committed()), []);
     assert_eq!(ok(log.groups()), Vec::<String>::new());
-    let mut transactor = ok(member.transactor());
+    let mut transactor = ok(member.transactor(0));
     let source = (at("csv source #1", 7), committed_at(3, &[0, 255]));
     let longest = Position::from_bytes(&[9; Position::BYTES_MAX]).expect("it is not too long");
     let opaque = (
@@ -118,17 +120,23 @@ pub fn positions_and_metadata_are_kept(log: &dyn Log) {
     drop(transactor);
     drop(member);
     assert_eq!(ok(log.committed("application: 1/ä")), expected);
-    assert_eq!(ok(ok(log.join("application: 1/ä")).committed()), expected);
+    assert_eq!(
+        ok(ok(log.join("application: 1/ä", &[])).committed()),
+        expected
+    );
     assert_eq!(ok(log.committed("other")), []);
     assert_eq!(ok(log.groups()), ["application: 1/ä"]);
 }
 
 /// More metadata than [`Committed::METADATA_BYTES_MAX`] is `Invalid`.
 pub fn metadata_is_bounded(log: &dyn Log) {
-    let member = ok(log.join("g"));
-    let mut transactor = ok(member.transactor());
+    let member = ok(log.join("g", &[]));
+    let mut transactor = ok(member.transactor(0));
     let bound = Committed::METADATA_BYTES_MAX;
-    let text = invalid(transactor.commit(&[(at("t", 0), committed_at(0, &vec![0; bound + 1]))]));
+    let text = invalid(transactor.commit(&mut fixed(&[(
+        at("t", 0),
+        committed_at(0, &vec![0; bound + 1]),
+    )])));
     assert!(
         text.contains(&(bound + 1).to_string()),
         "the size is named: {text}"
@@ -141,20 +149,18 @@ pub fn metadata_is_bounded(log: &dyn Log) {
 
 /// A transaction without records, or without anything, commits.
 pub fn an_empty_commit_succeeds(log: &dyn Log) {
-    let member = ok(log.join("g"));
-    let mut transactor = ok(member.transactor());
-    assert_eq!(commit(&mut *transactor, &[]), []);
-    assert_eq!(
-        commit(&mut *transactor, &[(at("t", 0), committed_at(1, b""))]),
-        []
-    );
+    let member = ok(log.join("g", &[]));
+    let mut transactor = ok(member.transactor(0));
+    assert!(commit(&mut *transactor, &[]).is_empty());
+    let position = (at("t", 0), committed_at(1, b""));
+    assert!(commit(&mut *transactor, &[position]).is_empty());
     assert_eq!(ok(log.committed("g")).len(), 1);
 }
 
 /// lives, and names the group; one that can lets it in.
 pub fn a_group_has_one_owner(log: &dyn Log) {
-    let member = ok(log.join("g"));
-    match log.join("g") {
+    let member = ok(log.join("g", &[]));
+    match log.join("g", &[]) {
         Ok(_) => return,
         Err(error) => {
             assert_eq!(error.class(), Class::Invalid);
@@ -165,30 +171,30 @@ pub fn a_group_has_one_owner(log: &dyn Log) {
         }
     }
     invalid(log.forget_group("g"));
-    ok(log.join("other"));
+    ok(log.join("other", &[]));
     drop(member);
-    ok(log.join("g"));
-    invalid(log.join(""));
+    ok(log.join("g", &[]));
+    invalid(log.join("", &[]));
 }
 
 /// `Fenced`, with an empty commit too, and leaves nothing behind.
 pub fn an_earlier_member_is_fenced(log: &dyn Log) {
     ok(log.create_topic("t", &partitions(1)));
-    let member = ok(log.join("g"));
-    let mut stale = ok(member.transactor());
-    let mut idle = ok(member.transactor());
+    let member = ok(log.join("g", &[]));
+    let mut stale = ok(member.transactor(0));
+    let mut idle = ok(member.transactor(1));
     commit(&mut *stale, &[(at("t", 0), committed_at(1, b""))]);
     drop(member);
-    let member = ok(log.join("g"));
+    let member = ok(log.join("g", &[]));
     ok(stale.append(&at("t", 0), numbers(0..10)));
-    fenced(stale.commit(&[(at("t", 0), committed_at(2, b""))]));
+    fenced(stale.commit(&mut fixed(&[(at("t", 0), committed_at(2, b""))])));
     assert_eq!(stale.pending_bytes(), 0);
-    fenced(idle.commit(&[]));
+    fenced(idle.commit(&mut fixed(&[])));
     let expected = [(at("t", 0), committed_at(1, b""))];
     assert_eq!(ok(member.committed()), expected);
     let bounds = ok(log.bounds(&at("t", 0)));
     assert_eq!(bounds.start, bounds.end, "no record was left behind");
-    let mut transactor = ok(member.transactor());
+    let mut transactor = ok(member.transactor(0));
     commit(&mut *transactor, &[(at("t", 0), committed_at(3, b""))]);
 }
 
@@ -196,22 +202,22 @@ pub fn an_earlier_member_is_fenced(log: &dyn Log) {
 pub fn a_forgotten_group_starts_anew(log: &dyn Log) {
     let position = (at("t", 0), committed_at(1, b"m"));
     for group in ["g", "kept"] {
-        let member = ok(log.join(group));
+        let member = ok(log.join(group, &[]));
         commit(
-            &mut *ok(member.transactor()),
+            &mut *ok(member.transactor(0)),
             std::slice::from_ref(&position),
         );
     }
-    let member = ok(log.join("g"));
-    let mut stale = ok(member.transactor());
+    let member = ok(log.join("g", &[]));
+    let mut stale = ok(member.transactor(0));
     drop(member);
     ok(log.forget_group("g"));
     ok(log.forget_group("never seen"));
     assert_eq!(ok(log.committed("g")), []);
     assert_eq!(ok(log.groups()), ["kept"]);
-    fenced(stale.commit(std::slice::from_ref(&position)));
-    let member = ok(log.join("g"));
-    fenced(stale.commit(std::slice::from_ref(&position)));
+    fenced(stale.commit(&mut fixed(std::slice::from_ref(&position))));
+    let member = ok(log.join("g", &[]));
+    fenced(stale.commit(&mut fixed(std::slice::from_ref(&position))));
     assert_eq!(ok(member.committed()), []);
     assert_eq!(ok(log.committed("kept")), [position]);
 }
@@ -219,10 +225,10 @@ pub fn a_forgotten_group_starts_anew(log: &dyn Log) {
 /// Several transactors of one member commit at the same time; all of it is kept.
 pub fn workers_commit_side_by_side(log: &dyn Log) {
     ok(log.create_topic("t", &partitions(4)));
-    let member = ok(log.join("g"));
+    let member = ok(log.join("g", &[]));
     std::thread::scope(|scope| {
         for worker in 0..4 {
-            let mut transactor = ok(member.transactor());
+            let mut transactor = ok(member.transactor(worker as usize));
             scope.spawn(move || {
                 for number in 0..50 {
                     ok(transactor.append(&at("t", worker), numbers(number..number + 1)));
@@ -240,5 +246,75 @@ pub fn workers_commit_side_by_side(log: &dyn Log) {
         let mut reader = reader_at_start(log, &[at("t", worker)]);
         let fetched = read_to_end(&mut *reader, FetchLimits::default());
         assert_eq!(values(&fetched), (0..50).collect::<Vec<_>>());
+    }
+}
+
+/// The one owner of a group is assigned all partitions of its lead topics, and a
+/// group that shares assigns them all to its only member. A lead topic that does
+/// not exist is `Invalid`.
+pub fn a_lone_member_owns_all_partitions(log: &dyn Log) {
+    ok(log.create_topic("a", &partitions(2)));
+    ok(log.create_topic("b", &partitions(1)));
+    let mut member = ok(log.join("g", &["b".into(), "a".into()]));
+    assert_eq!(
+        ok(member.assignment()),
+        [at("a", 0), at("a", 1), at("b", 0)]
+    );
+    assert!(!member.is_changing());
+    drop(member);
+    let unknown = log.join("g", &["c".into()]);
+    invalid(unknown.and_then(|mut member| member.assignment()));
+}
+
+/// Positions that a commit makes of the ends of its own appends are kept with them,
+/// and positions that fail keep everything back.
+pub fn a_commit_may_name_its_own_ends(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(1)));
+    let partition = at("t", 0);
+    let member = ok(log.join("g", &[]));
+    let mut transactor = ok(member.transactor(0));
+    for round in 0..3 {
+        ok(transactor.append(&partition, numbers(0..round + 1)));
+        let mut named = None;
+        let outcome = transactor.commit(&mut |ends| {
+            let position = ends[&partition];
+            named = Some(position);
+            let metadata = position.as_bytes().to_vec();
+            Ok(vec![(partition.clone(), Committed { position, metadata })])
+        });
+        assert_eq!(ok(outcome), CommitOutcome::Committed);
+        let kept = ok(member.committed());
+        assert_eq!(kept[0].1.position, named.expect("it was called"));
+        assert_eq!(kept[0].1.metadata, kept[0].1.position.as_bytes());
+        reaches_ends(log, &[(partition.clone(), kept[0].1.position)].into());
+    }
+    let before = (ok(log.bounds(&partition)).end, ok(member.committed()));
+    ok(transactor.append(&partition, numbers(0..5)));
+    invalid(transactor.commit(&mut |_| Err(Error::invalid("no positions"))));
+    assert_eq!(transactor.pending_bytes(), 0);
+    assert_eq!(
+        (ok(log.bounds(&partition)).end, ok(member.committed())),
+        before
+    );
+    commit(&mut *transactor, &[]);
+}
+
+/// Waits until everything before `ends` can be read, and checks that a reader that
+/// starts at the beginning comes to stand at or after them.
+fn reaches_ends(log: &dyn Log, ends: &Ends) {
+    for (partition, end) in ends {
+        let until = std::iter::repeat_with(|| ok(log.bounds(partition)).end);
+        let reached = until.take(10_000).find(|reached| end <= reached);
+        assert!(
+            reached.is_some(),
+            "the end {end} of {partition} is never readable"
+        );
+        let mut reader = reader_at_start(log, std::slice::from_ref(partition));
+        let all = read_to_end(&mut *reader, FetchLimits::default());
+        let resume = all.last().expect("something was read").resume;
+        assert!(*end <= resume, "{partition} ends at {resume}, before {end}");
+        let last = all.iter().rev().find(|fetched| !fetched.records.is_empty());
+        let last = positions_of(last.expect("records were read"));
+        assert!(last.last() < Some(end), "the end is after the last record");
     }
 }

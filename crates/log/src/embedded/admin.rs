@@ -5,9 +5,11 @@ use super::open::EmbeddedLog;
 use super::producer::EmbeddedProducer;
 use super::reader::EmbeddedReader;
 use super::schema::PartitionId;
+use super::shared::Shared;
 use crate::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
 use headwater_core::{Position, Result, TopicPartition};
 use rusqlite::{OptionalExtension, Row};
+use std::sync::Arc;
 
 const TOPIC_COLUMNS: &str = "name, id, partitions, retention_ms, retention_bytes, compacted";
 
@@ -22,7 +24,7 @@ impl Log for EmbeddedLog {
             return crate::check_same_partitions(&topic, config).map(|()| false);
         }
         self.shared.write_once(|sqlite| {
-            if let Some(topic) = self.find_topic(sqlite, name)? {
+            if let Some(topic) = find_topic(&self.shared, sqlite, name)? {
                 // Another process was faster.
                 return crate::check_same_partitions(&topic, config).map(|()| false);
             }
@@ -32,7 +34,8 @@ impl Log for EmbeddedLog {
     }
 
     fn topic(&self, name: &str) -> Result<Option<TopicInfo>> {
-        self.shared.read(|sqlite| self.find_topic(sqlite, name))
+        self.shared
+            .read(|sqlite| find_topic(&self.shared, sqlite, name))
     }
 
     fn topics(&self) -> Result<Vec<TopicInfo>> {
@@ -46,7 +49,7 @@ impl Log for EmbeddedLog {
 
     fn delete_topic(&self, name: &str) -> Result<bool> {
         let deleted = self.shared.write_once(|sqlite| {
-            let Some(topic) = self.find_topic(sqlite, name)? else {
+            let Some(topic) = find_topic(&self.shared, sqlite, name)? else {
                 return Ok(false);
             };
             let shared = &self.shared;
@@ -84,8 +87,9 @@ impl Log for EmbeddedLog {
         Ok(Box::new(EmbeddedProducer::new(self.shared.clone())?))
     }
 
-    fn join(&self, group: &str) -> Result<Box<dyn Member>> {
-        Ok(Box::new(EmbeddedMember::join(self.shared.clone(), group)?))
+    fn join(&self, group: &str, leads: &[Arc<str>]) -> Result<Box<dyn Member>> {
+        let member = EmbeddedMember::join(self.shared.clone(), group, leads)?;
+        Ok(Box::new(member))
     }
 
     fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
@@ -108,13 +112,6 @@ impl Log for EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    fn find_topic(&self, sqlite: &rusqlite::Connection, name: &str) -> Result<Option<TopicInfo>> {
-        let sql = format!("SELECT {TOPIC_COLUMNS} FROM topics WHERE name = ?");
-        let mut select = self.shared.sql(sqlite.prepare_cached(&sql))?;
-        self.shared
-            .sql(select.query_row([name], topic_of).optional())
-    }
-
     fn insert_topic(
         &self,
         sqlite: &rusqlite::Connection,
@@ -150,6 +147,16 @@ impl EmbeddedLog {
             offsets.ok_or_else(|| crate::topic_deleted(&partition.topic))
         })
     }
+}
+
+pub(super) fn find_topic(
+    shared: &Shared,
+    sqlite: &rusqlite::Connection,
+    name: &str,
+) -> Result<Option<TopicInfo>> {
+    let sql = format!("SELECT {TOPIC_COLUMNS} FROM topics WHERE name = ?");
+    let mut select = shared.sql(sqlite.prepare_cached(&sql))?;
+    shared.sql(select.query_row([name], topic_of).optional())
 }
 
 /// SQLite's integers are signed.

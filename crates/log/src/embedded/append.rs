@@ -3,6 +3,7 @@
 
 use super::schema::OFFSET_END;
 use super::shared::{Place, Shared};
+use crate::Ends;
 use crate::record_batch::{BatchEncoder, EncodedBatch};
 use headwater_core::{Error, Position, Records, Result, TopicPartition};
 use std::collections::BTreeMap;
@@ -104,13 +105,9 @@ impl Queue {
     /// # Errors
     /// `Invalid` if a topic has been deleted: its records are dropped from the
     /// queue, or it could never be emptied.
-    pub(super) fn store(
-        &mut self,
-        shared: &Shared,
-        sqlite: &rusqlite::Connection,
-    ) -> Result<Vec<(TopicPartition, Position)>> {
+    pub(super) fn store(&mut self, shared: &Shared, sqlite: &rusqlite::Connection) -> Result<Ends> {
         let now_ms = shared.now_ms();
-        let mut ends = Vec::new();
+        let mut ends = Ends::new();
         let mut deleted = None;
         for (partition, queued) in &mut self.partitions {
             queued.close(0);
@@ -120,7 +117,7 @@ impl Queue {
             match shared.offsets(sqlite, queued.place)? {
                 Some((_, next)) => {
                     let end = queued.store(shared, sqlite, next, now_ms)?;
-                    ends.push((partition.clone(), Position::from_offset(end)));
+                    ends.insert(partition.clone(), Position::from_offset(end));
                 }
                 None => deleted = Some(partition.clone()),
             }

@@ -5,10 +5,11 @@
 //! database, which every join raises and every commit compares, keeps out what
 //! is left of an earlier membership.
 
+use super::admin::find_topic;
 use super::open::groups_directory;
 use super::shared::Shared;
 use super::transactor::EmbeddedTransactor;
-use crate::{Committed, Member, Transactor};
+use crate::{Committed, Member, TopicInfo, Transactor};
 use headwater_core::{Error, Position, Result, TopicPartition};
 use rusqlite::OptionalExtension;
 use std::fmt::Write as _;
@@ -21,18 +22,20 @@ use std::sync::Arc;
 pub(super) struct EmbeddedMember {
     shared: Arc<Shared>,
     group: Arc<str>,
+    leads: Vec<Arc<str>>,
     generation: i64,
     /// Held until the member is dropped.
     _lock: File,
 }
 
 impl EmbeddedMember {
-    pub(super) fn join(shared: Arc<Shared>, group: &str) -> Result<Self> {
+    pub(super) fn join(shared: Arc<Shared>, group: &str, leads: &[Arc<str>]) -> Result<Self> {
         let lock = lock_group(&shared.directory, group)?;
         let generation = shared.write_once(|sqlite| raise_generation(&shared, sqlite, group))?;
         Ok(EmbeddedMember {
             shared,
             group: group.into(),
+            leads: leads.to_vec(),
             generation,
             _lock: lock,
         })
@@ -40,12 +43,24 @@ impl EmbeddedMember {
 }
 
 impl Member for EmbeddedMember {
+    fn assignment(&mut self) -> Result<Vec<TopicPartition>> {
+        let find = |topic: &str| -> Result<Option<TopicInfo>> {
+            self.shared
+                .read(|sqlite| find_topic(&self.shared, sqlite, topic))
+        };
+        crate::all_partitions(&self.leads, find)
+    }
+
+    fn is_changing(&self) -> bool {
+        false
+    }
+
     fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>> {
         self.shared
             .read(|sqlite| committed(&self.shared, sqlite, &self.group))
     }
 
-    fn transactor(&self) -> Result<Box<dyn Transactor>> {
+    fn transactor(&self, _worker: usize) -> Result<Box<dyn Transactor>> {
         let (shared, group) = (self.shared.clone(), self.group.clone());
         Ok(Box::new(EmbeddedTransactor::new(
             shared,

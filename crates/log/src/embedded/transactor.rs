@@ -4,7 +4,7 @@ use super::append::Queue;
 use super::connection::Connection;
 use super::group::{check_generation, save_position};
 use super::shared::{Shared, Written};
-use crate::{CommitOutcome, Committed, Transactor};
+use crate::{CommitOutcome, PositionsOf, Transactor};
 use headwater_core::{Records, Result, TopicPartition};
 use std::sync::Arc;
 
@@ -44,25 +44,25 @@ impl Transactor for EmbeddedTransactor {
         self.queue.byte_count()
     }
 
-    fn commit(&mut self, positions: &[(TopicPartition, Committed)]) -> Result<CommitOutcome> {
-        let checked = crate::check_metadata(positions);
+    fn commit(&mut self, positions: &mut PositionsOf<'_>) -> Result<CommitOutcome> {
         let (shared, group, queue) = (&self.shared, &*self.group, &mut self.queue);
         let connection = self
             .connection
             .as_ref()
             .expect("a transactor has a connection");
-        let written = checked.and_then(|()| {
-            shared.write(connection, |sqlite| {
-                check_generation(shared, sqlite, group, self.generation)?;
-                for (partition, committed) in positions {
-                    save_position(shared, sqlite, group, partition, committed)?;
-                }
-                queue.store(shared, sqlite)
-            })
+        let written = shared.write(connection, |sqlite| {
+            check_generation(shared, sqlite, group, self.generation)?;
+            let ends = queue.store(shared, sqlite)?;
+            let positions = positions(&ends)?;
+            crate::check_metadata(&positions)?;
+            for (partition, committed) in &positions {
+                save_position(shared, sqlite, group, partition, committed)?;
+            }
+            Ok(())
         });
         queue.clear();
         Ok(match written? {
-            Written::Committed(ends) => CommitOutcome::Committed { ends },
+            Written::Committed(()) => CommitOutcome::Committed,
             Written::Unknown(error) => CommitOutcome::Unknown {
                 reason: error.to_string(),
             },

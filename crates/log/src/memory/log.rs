@@ -118,8 +118,9 @@ impl Log for MemoryLog {
         Ok(Box::new(MemoryProducer::new(self.shared.clone())))
     }
 
-    fn join(&self, group: &str) -> Result<Box<dyn Member>> {
-        Ok(Box::new(MemoryMember::join(self.shared.clone(), group)?))
+    fn join(&self, group: &str, leads: &[Arc<str>]) -> Result<Box<dyn Member>> {
+        let member = MemoryMember::join(self.shared.clone(), group, leads)?;
+        Ok(Box::new(member))
     }
 
     fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {

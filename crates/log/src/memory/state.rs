@@ -1,6 +1,6 @@
 //! All that the log knows, behind one mutex.
 
-use crate::{Committed, TopicConfig, TopicInfo};
+use crate::{Committed, Ends, TopicConfig, TopicInfo};
 use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -64,16 +64,28 @@ impl State {
         }
     }
 
-    /// Appends all of `pending`, or nothing, and returns the end of each partition.
-    pub(super) fn append(
-        &mut self,
-        pending: &Pending,
-        now_ms: TimestampMs,
-    ) -> Result<Vec<(TopicPartition, Position)>> {
+    /// Where the partitions will end once `pending` has been appended.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such topic or partition.
+    pub(super) fn ends_of(&self, pending: &Pending) -> Result<Ends> {
+        let mut counts: BTreeMap<&TopicPartition, u64> = BTreeMap::new();
+        for (partition, records) in pending {
+            *counts.entry(partition).or_default() += records.len() as u64;
+        }
+        counts.retain(|_, count| *count > 0);
+        let end = |(partition, count): (&TopicPartition, u64)| {
+            let end = self.partition(partition)?.0.end + count;
+            Ok((partition.clone(), Position::from_offset(end)))
+        };
+        counts.into_iter().map(end).collect()
+    }
+
+    /// Appends all of `pending`, or nothing.
+    pub(super) fn append(&mut self, pending: &Pending, now_ms: TimestampMs) -> Result<()> {
         for (partition, _) in pending {
             self.partition(partition)?;
         }
-        let mut ends = BTreeMap::new();
         for (partition, records) in pending {
             if records.is_empty() {
                 continue;
@@ -91,9 +103,8 @@ impl State {
             found.end += records.len() as u64;
             found.batches.push_back(batch);
             found.retain(&topic.config, now_ms);
-            ends.insert(partition.clone(), Position::from_offset(found.end));
         }
-        Ok(ends.into_iter().collect())
+        Ok(())
     }
 }
 

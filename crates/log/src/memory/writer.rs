@@ -2,7 +2,7 @@
 
 use super::log::Shared;
 use super::state::{Pending, byte_count};
-use crate::{CommitOutcome, Committed, Member, Producer, Transactor};
+use crate::{CommitOutcome, Committed, Member, PositionsOf, Producer, Transactor};
 use headwater_core::{Error, Records, Result, TopicPartition};
 use std::sync::Arc;
 
@@ -35,11 +35,12 @@ impl Producer for MemoryProducer {
 pub(super) struct MemoryMember {
     shared: Arc<Shared>,
     group: Arc<str>,
+    leads: Vec<Arc<str>>,
     generation: u64,
 }
 
 impl MemoryMember {
-    pub(super) fn join(shared: Arc<Shared>, group: &str) -> Result<Self> {
+    pub(super) fn join(shared: Arc<Shared>, group: &str, leads: &[Arc<str>]) -> Result<Self> {
         if group.is_empty() {
             return Err(Error::invalid("the name of an application is empty"));
         }
@@ -54,6 +55,7 @@ impl MemoryMember {
         Ok(MemoryMember {
             shared,
             group: group.into(),
+            leads: leads.to_vec(),
             generation,
         })
     }
@@ -73,6 +75,15 @@ impl Drop for MemoryMember {
 }
 
 impl Member for MemoryMember {
+    fn assignment(&mut self) -> Result<Vec<TopicPartition>> {
+        let state = self.shared.state();
+        crate::all_partitions(&self.leads, |topic| Ok(state.info(topic)))
+    }
+
+    fn is_changing(&self) -> bool {
+        false
+    }
+
     fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>> {
         let state = self.shared.state();
         let Some(group) = state.groups.get(&*self.group) else {
@@ -85,7 +96,7 @@ impl Member for MemoryMember {
             .collect())
     }
 
-    fn transactor(&self) -> Result<Box<dyn Transactor>> {
+    fn transactor(&self, _worker: usize) -> Result<Box<dyn Transactor>> {
         Ok(Box::new(MemoryTransactor {
             shared: self.shared.clone(),
             group: self.group.clone(),
@@ -117,9 +128,8 @@ impl Transactor for MemoryTransactor {
             .sum()
     }
 
-    fn commit(&mut self, positions: &[(TopicPartition, Committed)]) -> Result<CommitOutcome> {
+    fn commit(&mut self, positions: &mut PositionsOf<'_>) -> Result<CommitOutcome> {
         let pending = std::mem::take(&mut self.pending);
-        crate::check_metadata(positions)?;
         let now_ms = self.shared.env.clock.wall_ms();
         let mut state = self.shared.state();
         let current = state
@@ -132,15 +142,15 @@ impl Transactor for MemoryTransactor {
                 self.group, self.generation
             )));
         }
-        let ends = state.append(&pending, now_ms)?;
+        let positions = positions(&state.ends_of(&pending)?)?;
+        crate::check_metadata(&positions)?;
+        state.append(&pending, now_ms)?;
         let group = state
             .groups
             .get_mut(&*self.group)
             .expect("it was just read");
-        for (partition, committed) in positions {
-            group.positions.insert(partition.clone(), committed.clone());
-        }
-        Ok(CommitOutcome::Committed { ends })
+        group.positions.extend(positions);
+        Ok(CommitOutcome::Committed)
     }
 
     fn abort(&mut self) -> Result<()> {

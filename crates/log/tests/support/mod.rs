@@ -8,7 +8,7 @@
 
 use headwater_core::{Position, Records, RecordsBuilder, TopicPartition};
 use headwater_log::embedded::{EmbeddedLog, Options};
-use headwater_log::{CommitOutcome, Committed, FetchLimits, Log, TopicConfig, Transactor};
+use headwater_log::{CommitOutcome, Committed, FetchLimits, Log, TopicConfig, Transactor, fixed};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -127,11 +127,8 @@ pub fn position(offset: u64) -> Committed {
 }
 
 pub fn commit(transactor: &mut dyn Transactor, positions: &[(TopicPartition, Committed)]) {
-    let outcome = transactor.commit(positions).unwrap();
-    assert!(
-        matches!(outcome, CommitOutcome::Committed { .. }),
-        "{outcome:?}"
-    );
+    let outcome = transactor.commit(&mut fixed(positions)).unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed), "{outcome:?}");
 }
 
 /// The numbers in a topic, read from its start.
