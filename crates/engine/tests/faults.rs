@@ -136,7 +136,7 @@ fn environment(workers: usize) -> (Arc<dyn Log>, Env) {
     (MemoryLog::new(env.clone()), env)
 }
 
-fn check_case(seed: u64, workers: usize, fired: &mut [u64; 4]) {
+fn check_case(seed: u64, workers: usize, fired: &mut [u64; 5]) {
     let about = format!("HEADWATER_SEED={seed} HEADWATER_CASES=1 workers={workers}");
     let mut random = Seed(seed);
     let input = input(&mut random);
@@ -149,7 +149,7 @@ fn check_case(seed: u64, workers: usize, fired: &mut [u64; 4]) {
     support::fill(&*log, "in", PARTITIONS, &input, 10);
     let folder = tempfile::tempdir().expect("a folder");
     let one_in = if workers > 1 { 20 } else { 2 } + random.below(6);
-    let faults = Faults::new(seed, one_in);
+    let faults = Faults::new(seed, one_in, true);
     let mut collected = Vec::new();
     for _ in 0..200 {
         let (inner, faults) = (Arc::clone(&log), Arc::clone(&faults));
@@ -187,6 +187,7 @@ fn check_case(seed: u64, workers: usize, fired: &mut [u64; 4]) {
         &faults.unknown_lost,
         &faults.refused,
         &faults.unreadable,
+        &faults.reassigned,
     ]) {
         *sum += counter.load(Ordering::Relaxed);
     }
@@ -195,14 +196,14 @@ fn check_case(seed: u64, workers: usize, fired: &mut [u64; 4]) {
 #[test]
 fn trouble_with_commits_changes_nothing() {
     let first = support::number("HEADWATER_SEED", 1);
-    let mut fired = [0; 4];
+    let mut fired = [0; 5];
     for seed in first..first + support::number("HEADWATER_CASES", 40) {
         check_case(seed, 1, &mut fired);
     }
     for seed in first..first + support::number("HEADWATER_CASES", 40) / 10 {
         check_case(seed, 4, &mut fired);
     }
-    println!("unknown but committed, unknown and lost, refused, unreadable: {fired:?}");
+    println!("unknown but committed, unknown and lost, refused, unreadable, reassigned: {fired:?}");
     if support::number("HEADWATER_CASES", 40) >= 25 {
         assert!(
             fired.iter().all(|&count| count > 20),
@@ -220,7 +221,7 @@ fn what_a_run_returns_is_what_it_committed() {
         let (log, env) = support::memory();
         support::fill(&*log, "in", 1, &input, 10);
         let folder = tempfile::tempdir().expect("a folder");
-        let faults = Faults::new(seed, 6);
+        let faults = Faults::new(seed, 6, false);
         let faulty = Arc::new(FaultyLog {
             inner: Arc::clone(&log),
             faults: Arc::clone(&faults),

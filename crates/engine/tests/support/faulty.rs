@@ -1,6 +1,7 @@
 //! A log that answers badly: commits whose outcome is unknown, whether they
 //! happened or not, commits that did not happen, readers and transactors that
-//! are not there at the moment.
+//! are not there at the moment, and a group that assigns some partitions only,
+//! others at every change.
 
 use super::Seed;
 use headwater::core::{Error, Position, Records, Result, TopicPartition};
@@ -17,21 +18,26 @@ pub struct Faults {
     seed: Mutex<Seed>,
     /// One call in so many fails.
     one_in: u64,
+    /// Whether the group changes its assignment.
+    shares: bool,
     pub unknown_committed: AtomicU64,
     pub unknown_lost: AtomicU64,
     pub refused: AtomicU64,
     pub unreadable: AtomicU64,
+    pub reassigned: AtomicU64,
 }
 
 impl Faults {
-    pub fn new(seed: u64, one_in: u64) -> Arc<Faults> {
+    pub fn new(seed: u64, one_in: u64, shares: bool) -> Arc<Faults> {
         Arc::new(Faults {
             seed: Mutex::new(Seed(seed)),
             one_in,
+            shares,
             unknown_committed: AtomicU64::new(0),
             unknown_lost: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            reassigned: AtomicU64::new(0),
         })
     }
 
@@ -126,10 +132,16 @@ struct FaultyMember {
 
 impl Member for FaultyMember {
     fn assignment(&mut self) -> Result<Vec<TopicPartition>> {
-        self.inner.assignment()
+        let mut all = self.inner.assignment()?;
+        all.retain(|_| !self.faults.shares || self.faults.fires(2) != Some(0));
+        Ok(all)
     }
     fn is_changing(&self) -> bool {
-        self.inner.is_changing()
+        let is_changing = self.faults.shares && self.faults.fires(8) == Some(0);
+        if is_changing {
+            Faults::count(&self.faults.reassigned);
+        }
+        is_changing
     }
     fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>> {
         self.inner.committed()
