@@ -7,10 +7,11 @@ use crate::restore::restore;
 use crate::run::CommittedMap;
 use crate::settings::{OffsetReset, RunOptions, Start};
 use crate::task::Task;
+use crate::upstream::{Announcements, Upstream};
 use crate::worker::TaskSlot;
 use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition};
 use headwater_log::{Ends, TopicConfig};
-use headwater_plan::{LogicalPlan, Op, StoreUse};
+use headwater_plan::{LogicalPlan, NodeId, Op, StoreUse};
 use headwater_state::{KeyedStore, StateStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,12 +69,14 @@ pub(crate) fn make_tasks(
                     let begin = begin_at(known, &partition, info.id)?;
                     waiting += application.log.waiting(&partition, begin.resume)?;
                     starts.push((begin.resume, begin.why));
-                    make_task(known, &lowered, &partition, begin)?
+                    make_task(known, &lowered, id, &partition, begin)?
                 }
             };
             slots.insert(partition, slot);
         }
-        say_where(application, name, &starts, waiting);
+        if known.plan.upstream_of(id).is_none() {
+            say_where(application, name, &starts, waiting);
+        }
     }
     Ok(slots)
 }
@@ -81,15 +84,22 @@ pub(crate) fn make_tasks(
 fn make_task(
     known: &Known<'_>,
     lowered: &Lowered<'_>,
+    input: NodeId,
     partition: &TopicPartition,
     begin: Begin,
 ) -> Result<TaskSlot> {
+    let upstream = known.plan.upstream_of(input).map(|upstream| {
+        let topic = &known.plan.input_of(upstream).topic.name;
+        let count = known.partitions.get(&**topic).copied().unwrap_or(0);
+        begin.upstream.unwrap_or_else(|| Upstream::new(count))
+    });
     let mut slot = TaskSlot {
         task: Task {
             partition: partition.clone(),
             input: lowered.input()?,
             tree: lowered.tree()?,
             keyed: KeyedStore::new(known.application.settings.max_future_ms),
+            upstream,
             watermark: begin.watermark,
             before_step: None,
         },
@@ -101,6 +111,7 @@ fn make_task(
         keyed_changelog: None,
         changelogs: BTreeMap::new(),
         changelog_ends: begin.changelog_ends,
+        announcements: Announcements::default(),
     };
     slot.task.tree.set_clocks(&begin.clocks_ms);
     if known.options.commit {
@@ -117,6 +128,7 @@ struct Begin {
     watermark: TimestampMs,
     is_ended: bool,
     clocks_ms: Vec<TimestampMs>,
+    upstream: Option<Upstream>,
     changelog_ends: Ends,
     why: &'static str,
 }
@@ -130,6 +142,7 @@ fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Res
         watermark: TimestampMs::MIN,
         is_ended: false,
         clocks_ms: Vec::new(),
+        upstream: None,
         changelog_ends: Ends::new(),
         why,
     };
@@ -152,6 +165,7 @@ fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Res
             watermark: metadata.watermark_ms,
             is_ended: metadata.is_ended,
             clocks_ms: metadata.clocks_ms,
+            upstream: metadata.upstream,
             changelog_ends: metadata
                 .changelog_ends
                 .into_iter()

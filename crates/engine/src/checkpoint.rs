@@ -10,7 +10,8 @@
 //!     │                                               │ a tick, the end of the run
 //!     │                                               ▼
 //!     │   1 rows to sinks, sinks flushed          COMMITTING
-//!     │   2 changes of every store appended           │
+//!     │   2 changes of every store appended, and      │
+//!     │     what later subtopologies are told of time │
 //!     │   3 every append has its place in the log     │
 //!     │   4 positions of all tasks with the ends of   │
 //!     │     their changelogs, of sources, sinks and   │
@@ -111,6 +112,7 @@ impl Worker {
             Some(transactor) => {
                 for slot in self.tasks.values_mut() {
                     drain(slot, Some(&mut **transactor))?;
+                    announce(slot, started, &mut **transactor)?;
                 }
                 let shared = &self.common.shared;
                 let (tasks, epoch) = (&mut self.tasks, self.epoch.number);
@@ -192,6 +194,7 @@ fn positions(
             watermark_ms: slot.task.watermark,
             is_ended: slot.is_ended,
             clocks_ms: slot.task.tree.clocks(),
+            upstream: slot.task.upstream.clone(),
             changelog_ends: named
                 .map(|(changelog, &end)| (changelog.topic.clone(), end))
                 .collect(),
@@ -203,6 +206,15 @@ fn positions(
         (partition.clone(), committed)
     };
     tasks.iter_mut().map(position_of).collect()
+}
+
+/// Tells the tasks behind the changes of key of this one what time it is.
+fn announce(slot: &mut TaskSlot, now: Duration, transactor: &mut dyn Transactor) -> Result<()> {
+    for (to, said) in slot.announcements(now) {
+        transactor.append(&to, slot.announce(&to, said, now))?;
+    }
+    slot.announcements.touched.clear();
+    Ok(())
 }
 
 /// Takes the changes of a task's stores and appends them to their changelogs.

@@ -111,10 +111,11 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
     // A run comes to an end where all its inputs do.
     let can_finish = crew.options.commit
         && !sources.is_empty()
-        && plan.inputs().all(|(_, input)| {
-            sources
-                .iter()
-                .any(|source| source.topic.name == input.topic.name)
+        && plan.inputs().all(|(id, input)| {
+            plan.upstream_of(id).is_some()
+                || sources
+                    .iter()
+                    .any(|source| source.topic.name == input.topic.name)
         });
     let now = application.env.clock.monotonic();
     let count = crew.worker_count;

@@ -5,6 +5,7 @@
 
 use crate::task::{ClockMove, Prepared, Task};
 use crate::unseen::Unseen;
+use crate::upstream::Upstream;
 use headwater_core::json::Locator;
 use headwater_core::{
     Batch, FieldPath, Header, Records, Result, Rows, TimestampMs, TopicPartition,
@@ -47,14 +48,17 @@ impl Input {
         wall_ms: TimestampMs,
         partition: &TopicPartition,
         keyed: &mut KeyedStore,
+        upstream: Option<&Upstream>,
     ) -> Result<Prepared> {
         let records = &fetched.records;
         let mut clocks = vec![ClockMove::None; records.len()];
-        let ends = control_records(records, &mut clocks);
+        let mut upstream = upstream.cloned();
+        let controls = control_records(records, &mut clocks, &mut upstream)?;
+        let is_tick = !controls.is_empty() && upstream.as_ref().is_some_and(Upstream::is_idle);
         let mut batch = Batch::from_records(records);
-        if !ends.is_empty() {
+        if !controls.is_empty() {
             let rows: Vec<u32> = (0..records.len() as u32)
-                .filter(|row| !ends.contains(row))
+                .filter(|row| !controls.contains(row))
                 .collect();
             batch = batch.take(&rows);
         }
@@ -79,7 +83,10 @@ impl Input {
                 None => batch = Batch::from_records(&Records::default()),
             }
         }
-        batch = self.check_times(batch, &mut clocks, &mut step);
+        batch = check_event_times(batch, &mut step);
+        if upstream.is_none() {
+            self.move_clocks(&batch, &mut clocks);
+        }
         let latest_ms = step.latest_ms;
         let failures = step.failures;
         Ok(Prepared {
@@ -88,6 +95,8 @@ impl Input {
             failures,
             positions: Some(fetched.positions.clone()),
             latest_ms,
+            upstream,
+            is_tick,
         })
     }
 
@@ -105,15 +114,13 @@ impl Input {
         step.fail_rows(batch, errors)
     }
 
-    /// Leaves out what is too far ahead, and lets the rest move the clock.
-    fn check_times(&self, batch: Batch, clocks: &mut [ClockMove], step: &mut Step<'_>) -> Batch {
-        let batch = check_event_times(batch, step);
+    /// Lets rows move the clock.
+    fn move_clocks(&self, batch: &Batch, clocks: &mut [ClockMove]) {
         for row in 0..batch.len() {
             let time = batch.timestamps[row];
             let watermark = time.saturating_sub(self.max_out_of_orderness_ms);
             clocks[batch.cause(row).at()] = ClockMove::To(watermark);
         }
-        batch
     }
 }
 
@@ -123,41 +130,55 @@ pub fn is_control(headers: &[Header]) -> bool {
     headers.iter().any(|header| &*header.name == CONTROL_HEADER)
 }
 
-/// Finds the end-of-input records and lets them close everything.
-fn control_records(records: &Records, clocks: &mut [ClockMove]) -> Vec<u32> {
-    if records.headers.is_empty() {
-        return Vec::new();
+/// Finds the control records: the end of a bounded source closes everything, and
+/// what upstream tasks say moves the clock.
+fn control_records(
+    records: &Records,
+    clocks: &mut [ClockMove],
+    upstream: &mut Option<Upstream>,
+) -> Result<Vec<u32>> {
+    let mut controls = Vec::new();
+    for index in 0..records.headers.len() {
+        let header = records.headers(index).iter();
+        let Some(control) = header
+            .into_iter()
+            .find(|header| &*header.name == CONTROL_HEADER)
+        else {
+            continue;
+        };
+        clocks[index] = match upstream {
+            None => ClockMove::End,
+            Some(upstream) => {
+                upstream.hear(control.value.as_deref().unwrap_or_default())?;
+                match upstream.is_ended() {
+                    true => ClockMove::End,
+                    false => ClockMove::To(upstream.watermark()),
+                }
+            }
+        };
+        controls.push(index as u32);
     }
-    let mut ends = Vec::new();
-    for (index, clock) in clocks.iter_mut().enumerate() {
-        if is_control(records.headers(index)) {
-            *clock = ClockMove::End;
-            ends.push(index as u32);
-        }
-    }
-    ends
+    Ok(controls)
 }
 
-/// Where to cut records so that an end of input is the last of its step.
-pub(crate) fn after_ends(records: &Records) -> Vec<usize> {
-    let with_headers = 0..records.headers.len();
-    let mut cuts: Vec<usize> = with_headers
+/// Whether any of some records is a row, and not one of the engine's own.
+pub(crate) fn has_rows(records: &Records) -> bool {
+    let mut controls = (0..records.headers.len()).map(|index| is_control(records.headers(index)));
+    records.headers.len() < records.len() || controls.any(|is_control| !is_control)
+}
+
+/// Where to cut records so that each control record has a step of its own: the end
+/// of an input must be the last of its step, and a tick of upstream tasks judges
+/// silent keys differently from a record.
+pub(crate) fn around_controls(records: &Records) -> Vec<usize> {
+    let mut cuts: Vec<usize> = (0..records.headers.len())
         .filter(|&index| is_control(records.headers(index)))
-        .map(|index| index + 1)
+        .flat_map(|index| [index, index + 1])
         .collect();
-    if cuts.last() != Some(&records.len()) {
-        cuts.push(records.len());
-    }
+    cuts.push(records.len());
+    cuts.dedup();
+    cuts.retain(|&cut| cut > 0);
     cuts
-}
-
-/// Whether the last of some records is the end of a bounded source.
-pub(crate) fn ends_input(records: &Records) -> Option<bool> {
-    let last = records.len().checked_sub(1)?;
-    let is_end = records.headers(last).iter().any(|header| {
-        &*header.name == CONTROL_HEADER && header.value.as_deref() == Some(CONTROL_END)
-    });
-    Some(is_end)
 }
 
 impl Task {
@@ -169,6 +190,8 @@ impl Task {
             failures: Vec::new(),
             positions: None,
             latest_ms: TimestampMs::MAX,
+            upstream: None,
+            is_tick: true,
         }
     }
 

@@ -34,6 +34,7 @@
 //!   input    record → batch: format, event time, watermark    `input`, `quiet`
 //!   task     runs the operators, keeps effects atomic          `task`, `tree`
 //!   effects  outputs, deliveries, dead letters                 `delivery`, `dead_letter`
+//!   time     what later subtopologies are told             `upstream`
 //!   commit   positions + outputs + changelogs in one           `checkpoint`
 //! restore    changelogs → state, at start and after trouble    `restore`
 //! ```
@@ -60,6 +61,7 @@ mod tally;
 mod task;
 mod tree;
 mod unseen;
+mod upstream;
 mod worker;
 
 pub use application::{Application, Stopper, StreamHost};

@@ -7,14 +7,16 @@ use crate::input::{Input, distinct};
 use crate::settings::Settings;
 use crate::tree::{Branch, Counts, Tree};
 use crate::unseen::Unseen;
+use crate::upstream::Exit;
 use headwater_core::json::Locator;
 use headwater_core::{Error, FieldPath, Result, TimestampMs};
 use headwater_operators::{
     Apply, ApplyBatch, Assign, Deliver, Drop, Filter, FilterBy, Functions, Operator, Project,
-    SetHeaders, SetTimestamp, ToTopic, TopicRoute, Update, Window,
+    Repartition, SetHeaders, SetTimestamp, ToTopic, TopicRoute, Update, Window,
 };
-use headwater_plan::{Expr, LogicalPlan, NodeId, Op, Origin, Target, TopicRef, UnaryOp};
+use headwater_plan::{Expr, GroupBy, LogicalPlan, NodeId, Op, Origin, Target, TopicRef, UnaryOp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One input topic of a plan, ready to be made into tasks.
 pub(crate) struct Lowered<'a> {
@@ -45,9 +47,16 @@ impl<'a> Lowered<'a> {
     ) -> Self {
         let mut order = Vec::new();
         collect(plan, input, &mut order);
-        let locates = distinct(fields_below(plan, input));
+        // A change of key is itself part of the subtopology before it.
+        let firsts = match &plan.node(input).op {
+            Op::GroupBy(_) => plan.node(input).children.as_slice(),
+            _ => std::slice::from_ref(&input),
+        };
+        let locates = distinct(firsts.iter().flat_map(|&id| fields_below(plan, id)));
         let mut reads = Vec::new();
-        reads_below(plan, input, &mut Vec::new(), &mut reads);
+        for &id in firsts {
+            reads_below(plan, id, &mut Vec::new(), &mut reads);
+        }
         let reads = distinct(reads);
         let is_always_careful = sees_order_of_others(plan, &order);
         Lowered {
@@ -123,10 +132,46 @@ impl<'a> Lowered<'a> {
                 counts: Counts::default(),
             });
         }
+        let exits = self.exits(&branches);
         Ok(Tree {
             branches,
+            exits,
             is_always_careful: self.is_always_careful,
         })
+    }
+
+    /// The changes of key at which this subtopology ends.
+    fn exits(&self, branches: &[Branch]) -> Vec<Exit> {
+        let is_exit = |id: &&NodeId| self.is_exit(**id);
+        let exit = |&id: &NodeId| {
+            let topic = Arc::clone(&self.plan.input_of(id).topic.name);
+            let partitions = self.partitions.get(&*topic).copied().unwrap_or(0);
+            let (mut clock_of, mut behind_ms) = (None, 0);
+            let mut above = self.plan.node(id).parent;
+            while let Some(node) = above.filter(|&node| node != self.input) {
+                let branch = self.order.iter().position(|&other| other == node);
+                clock_of = clock_of.or(branch.filter(|&branch| branches[branch].clock.is_some()));
+                if let Op::Window(spec) = &self.plan.node(node).op {
+                    behind_ms += spec.length.size_ms() + spec.grace_ms;
+                }
+                above = self.plan.node(node).parent;
+            }
+            Exit {
+                topic,
+                partitions,
+                clock_of,
+                behind_ms,
+                closes_within_ms: closes_within(self.plan, id).map(|below_ms| {
+                    below_ms + behind_ms + self.settings.max_out_of_orderness_ms + TICKS_MS
+                }),
+            }
+        };
+        self.order.iter().filter(is_exit).map(exit).collect()
+    }
+
+    /// Whether a node sends its rows to a repartition topic.
+    fn is_exit(&self, id: NodeId) -> bool {
+        id != self.input && matches!(self.plan.node(id).op, Op::GroupBy(_))
     }
 
     /// Whether a node sets the times by which windows below it are judged.
@@ -140,8 +185,18 @@ impl<'a> Lowered<'a> {
 
     fn operator(&self, id: NodeId) -> Result<Option<Box<dyn Operator>>> {
         let functions = self.functions;
+        if id == self.input {
+            return Ok(None);
+        }
         Ok(Some(match &self.plan.node(id).op {
             Op::Input(_) => return Ok(None),
+            Op::GroupBy(group_by) => {
+                let target = Target::Topic(group_by.input.topic.clone());
+                let (key, key_expr) = (group_by.key.as_ref(), group_by.key_expr.as_ref());
+                let routes = self.routes(&target)?;
+                let appends = ToTopic::new(routes, &target, key, key_expr, functions)?;
+                Box::new(Repartition::new(appends))
+            }
             Op::Filter(expr) => Box::new(Filter::new(expr, functions)?),
             Op::Assign(fields) => Box::new(Assign::new(fields, functions)?),
             Op::Project(names) => Box::new(Project::new(names.clone())),
@@ -165,7 +220,7 @@ impl<'a> Lowered<'a> {
             }
             Op::SetHeaders(function) => Box::new(SetHeaders::new(function, functions)?),
             Op::Window(spec) => {
-                let stream = &self.plan.input_of(self.input).topic.name;
+                let stream = self.plan.stream_of(self.input);
                 Box::new(Window::new(spec, functions, stream)?)
             }
             Op::ToTopic {
@@ -209,18 +264,58 @@ impl<'a> Lowered<'a> {
     }
 }
 
-fn has_state_below(plan: &LogicalPlan, id: NodeId) -> bool {
-    let children = &plan.node(id).children;
-    children
-        .iter()
-        .any(|&child| plan.is_stateful(child) || has_state_below(plan, child))
+/// The steps after a node in the same subtopology: after a change of key the rows
+/// go on in another.
+fn steps_after(plan: &LogicalPlan, id: NodeId) -> &[NodeId] {
+    match &plan.node(id).op {
+        Op::GroupBy(_) => &[],
+        _ => &plan.node(id).children,
+    }
 }
 
-/// The node and all below it, each after its parent, branches in order.
-fn collect(plan: &LogicalPlan, id: NodeId, order: &mut Vec<NodeId>) {
-    order.push(id);
+/// Whether state, or a time that others are told of, hangs on what lies below a node.
+fn has_state_below(plan: &LogicalPlan, id: NodeId) -> bool {
+    steps_after(plan, id).iter().any(|&child| {
+        plan.is_stateful(child)
+            || matches!(plan.node(child).op, Op::GroupBy(_))
+            || has_state_below(plan, child)
+    })
+}
+
+/// Ticks come once a second; the last one must be past what waits for it.
+const TICKS_MS: i64 = 2_000;
+
+/// The length of all windows below a change of key, in whatever subtopology: so long
+/// after a key's last record they may still be open. `None` if there is none.
+fn closes_within(plan: &LogicalPlan, id: NodeId) -> Option<i64> {
+    let mut longest = None;
     for &child in &plan.node(id).children {
-        collect(plan, child, order);
+        let own = match &plan.node(child).op {
+            Op::Window(spec) => Some(spec.length.size_ms() + spec.grace_ms),
+            _ => None,
+        };
+        let all = match (own, closes_within(plan, child)) {
+            (Some(own), Some(below)) => Some(own + below),
+            (own, below) => own.or(below),
+        };
+        longest = longest.max(all);
+    }
+    longest
+}
+
+/// The nodes of the subtopology of an input, each after its parent, branches in
+/// order.
+fn collect(plan: &LogicalPlan, input: NodeId, order: &mut Vec<NodeId>) {
+    order.push(input);
+    for &child in &plan.node(input).children {
+        collect_below(plan, child, order);
+    }
+}
+
+fn collect_below(plan: &LogicalPlan, id: NodeId, order: &mut Vec<NodeId>) {
+    order.push(id);
+    for &child in steps_after(plan, id) {
+        collect_below(plan, child, order);
     }
 }
 
@@ -243,7 +338,9 @@ fn fields_below(plan: &LogicalPlan, id: NodeId) -> Vec<FieldPath> {
             .collect(),
         Op::Project(listed) | Op::Drop { names: listed, .. } => names(listed),
         Op::ApplyBatch { columns, .. } => names(columns),
-        Op::ToTopic { key_expr, .. } => key_expr.iter().flat_map(|expr| expr.fields()).collect(),
+        Op::ToTopic { key_expr, .. } | Op::GroupBy(GroupBy { key_expr, .. }) => {
+            key_expr.iter().flat_map(|expr| expr.fields()).collect()
+        }
         Op::Window(spec) => {
             let inputs = spec
                 .aggregates
@@ -259,11 +356,8 @@ fn fields_below(plan: &LogicalPlan, id: NodeId) -> Vec<FieldPath> {
             .flat_map(|function| function.reads.clone()),
     );
     if !matches!(node.op, Op::Apply(_) | Op::Window(_)) {
-        fields.extend(
-            node.children
-                .iter()
-                .flat_map(|&child| fields_below(plan, child)),
-        );
+        let after = steps_after(plan, id).iter();
+        fields.extend(after.flat_map(|&child| fields_below(plan, child)));
     }
     fields
 }
@@ -313,6 +407,7 @@ fn reads_below<'a>(
                 read(expr, assigned);
             }
         }
+        Op::GroupBy(group_by) => group_by.key_expr.iter().for_each(|key| read(key, assigned)),
         _ => {}
     }
     let replaces = matches!(
@@ -320,7 +415,7 @@ fn reads_below<'a>(
         Op::Apply(_) | Op::Update(_) | Op::ApplyBatch { .. } | Op::Window(_)
     );
     if !replaces {
-        for &child in &node.children {
+        for &child in steps_after(plan, id) {
             reads_below(plan, child, assigned, reads);
         }
     }

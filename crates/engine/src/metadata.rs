@@ -10,15 +10,19 @@
 //! clocks           their number in 2 bytes, then 8 bytes each
 //! changelog ends   their number in 2 bytes, then topic and position, each after
 //!                  its length in 1 byte
+//! upstream         their number in 2 bytes, then 9 bytes each; all 255 where
+//!                  nothing has been said. Nothing where there is no upstream
 //! ```
 //!
 //! [`Committed::METADATA_BYTES_MAX`]: headwater_log::Committed::METADATA_BYTES_MAX
 
+use crate::upstream::{Said, Upstream};
 use headwater_core::{Error, Position, Result, TimestampMs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const VERSION: u8 = 2;
+const NOTHING_SAID: [u8; 9] = [255; 9];
 
 /// The commit's words about one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub(crate) struct TaskMetadata {
     /// Where the task's part of each changelog topic ended after this epoch. A
     /// changelog that is not named was empty.
     pub(crate) changelog_ends: BTreeMap<Arc<str>, Position>,
+    /// What the tasks have said that fill the task's input.
+    pub(crate) upstream: Option<Upstream>,
 }
 
 impl TaskMetadata {
@@ -55,6 +61,12 @@ impl TaskMetadata {
                 bytes.extend_from_slice(part);
             }
         }
+        if let Some(upstream) = &self.upstream {
+            bytes.extend_from_slice(&(upstream.said.len() as u16).to_le_bytes());
+            for said in &upstream.said {
+                bytes.extend(said.map_or(NOTHING_SAID, Said::encode));
+            }
+        }
         bytes
     }
 
@@ -67,7 +79,7 @@ impl TaskMetadata {
             )));
         }
         let mut parts = Parts(rest);
-        let metadata = TaskMetadata {
+        let mut metadata = TaskMetadata {
             epoch: u64::from_le_bytes(parts.take()?),
             topic_id: u64::from_le_bytes(parts.take()?),
             watermark_ms: i64::from_le_bytes(parts.take()?),
@@ -78,7 +90,13 @@ impl TaskMetadata {
             changelog_ends: (0..u16::from_le_bytes(parts.take()?))
                 .map(|_| parts.end())
                 .collect::<Result<_>>()?,
+            upstream: None,
         };
+        if !parts.0.is_empty() {
+            let count = u16::from_le_bytes(parts.take()?);
+            let said = (0..count).map(|_| parts.said()).collect::<Result<_>>()?;
+            metadata.upstream = Some(Upstream { said });
+        }
         match parts.0 {
             [] => Ok(metadata),
             _ => Err(damaged()),
@@ -101,6 +119,13 @@ impl<'a> Parts<'a> {
         let (part, rest) = self.0.split_at_checked(len.into()).ok_or_else(damaged)?;
         self.0 = rest;
         Ok(part)
+    }
+
+    fn said(&mut self) -> Result<Option<Said>> {
+        match self.take()? {
+            NOTHING_SAID => Ok(None),
+            bytes => Said::decode(bytes).map(Some).ok_or_else(damaged),
+        }
     }
 
     fn end(&mut self) -> Result<(Arc<str>, Position)> {
@@ -127,10 +152,14 @@ mod tests {
             is_ended: true,
             clocks_ms: vec![5, i64::MIN],
             changelog_ends: [("a".into(), Position::from_offset(3))].into(),
+            upstream: Some(Upstream {
+                said: vec![None, Some(Said::At(-3)), Some(Said::Ended)],
+            }),
         };
         let mut bytes = metadata.encode();
         assert_eq!(TaskMetadata::decode(&bytes).expect("decodes"), metadata);
-        for len in 0..bytes.len() {
+        let without_upstream = bytes.len() - 2 - 3 * 9;
+        for len in (0..bytes.len()).filter(|&len| len != without_upstream) {
             assert!(TaskMetadata::decode(&bytes[..len]).is_err(), "{len} bytes");
         }
         bytes[0] = 1;

@@ -43,6 +43,11 @@ impl Quiet {
         self.last_confirmed = now;
     }
 
+    /// Whether it has been quiet for that many milliseconds.
+    pub(crate) fn is_longer_than(&self, timeout_ms: i64) -> bool {
+        self.quiet_for.as_millis() as i64 >= timeout_ms
+    }
+
     /// The watermark of a tick that is due now, if one is.
     pub(crate) fn tick(&mut self, idle_timeout: Duration) -> Option<TimestampMs> {
         let is_due = self.quiet_for >= idle_timeout

@@ -103,7 +103,8 @@ fn attempt(
     options: &RunOptions,
     totals: &Arc<Mutex<Totals>>,
 ) -> Result<Report> {
-    let plan = Arc::new(plan.clone());
+    let plan = Arc::new(plan.bound_to(&application.settings.name));
+    check_changes_of_key(&plan, options)?;
     let partitions = make_topics(application, &plan, options)?;
     let leads = leads(application, &plan);
     let member = match options.commit {
@@ -239,8 +240,10 @@ fn make_topics(
     }
     let policy = &application.settings.on_data_error;
     let letters = matches!(policy, ErrorPolicy::DeadLetter | ErrorPolicy::Callback(_));
-    for (_, input) in plan.inputs() {
-        wanted.push((input.topic.name.to_string(), None, true));
+    for (id, input) in plan.inputs() {
+        if plan.upstream_of(id).is_none() {
+            wanted.push((input.topic.name.to_string(), None, true));
+        }
         if letters {
             let name = dead_letter_topic(&input.topic.name);
             wanted.push((name, Some(TopicConfig::default()), false));
@@ -264,7 +267,47 @@ fn make_topics(
         };
         partitions.insert(name, count);
     }
+    make_repartition_topics(application, plan, &mut partitions)?;
     Ok(partitions)
+}
+
+/// A repartition topic has as many partitions as the input that fills it. Nothing
+/// is deleted from it by age: its records carry the times of those that they are made of.
+fn make_repartition_topics(
+    application: &Application,
+    plan: &LogicalPlan,
+    partitions: &mut BTreeMap<String, u32>,
+) -> Result<()> {
+    for (id, input) in plan.inputs() {
+        let Some(upstream) = plan.upstream_of(id) else {
+            continue;
+        };
+        let upstream = &plan.input_of(upstream).topic.name;
+        let config = TopicConfig {
+            partitions: partitions.get(&**upstream).copied().unwrap_or(1),
+            retention_ms: None,
+            retention_bytes: None,
+            compacted: false,
+        };
+        application.log.create_topic(&input.topic.name, &config)?;
+        partitions.insert(input.topic.name.to_string(), config.partitions);
+    }
+    Ok(())
+}
+
+/// # Errors
+/// `Invalid` for a run that appends nothing and has a change of key, whose rows go by
+/// way of a topic.
+fn check_changes_of_key(plan: &LogicalPlan, options: &RunOptions) -> Result<()> {
+    let mut inputs = plan.inputs();
+    match inputs.find(|(id, _)| plan.upstream_of(*id).is_some()) {
+        Some((_, input)) if !options.commit => Err(Error::invalid(format!(
+            "a run with commit=False appends nothing, and group_by goes by way of a topic; run it \
+             under another name with commit, topic=`{}`",
+            input.topic.name
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn make_topic(

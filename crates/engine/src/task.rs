@@ -19,7 +19,9 @@
 //!    above its state passes again as a whole.)
 
 use crate::input::Input;
+use crate::retime::Moves;
 use crate::tree::{Marks, OutputLengths, Pass, Tree, slice_of};
+use crate::upstream::Upstream;
 use headwater_core::{Batch, Cause, Positions, Result, TimestampMs, TopicPartition};
 use headwater_operators::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
 use headwater_state::KeyedStore;
@@ -34,10 +36,21 @@ pub(crate) struct Task {
     pub(crate) input: Input,
     pub(crate) tree: Tree,
     pub(crate) keyed: KeyedStore,
+    /// What the tasks have said that fill its input, where that is a repartition
+    /// topic.
+    pub(crate) upstream: Option<Upstream>,
     /// The watermark after the last input; `MIN` before the first.
     pub(crate) watermark: TimestampMs,
-    /// Savepoints and watermark before the open step.
-    pub(crate) before_step: Option<(Marks, TimestampMs, Vec<TimestampMs>)>,
+    /// Where everything stood before the open step.
+    pub(crate) before_step: Option<BeforeStep>,
+}
+
+/// Where a task stood before its open step.
+pub(crate) struct BeforeStep {
+    marks: Marks,
+    watermark: TimestampMs,
+    clocks: Vec<TimestampMs>,
+    upstream: Option<Upstream>,
 }
 
 /// The inputs of one step, ready for the operators.
@@ -52,6 +65,10 @@ pub(crate) struct Prepared {
     pub(crate) positions: Option<Positions>,
     /// The latest event time that a row may be given.
     pub(crate) latest_ms: TimestampMs,
+    /// What the tasks before this one have said, after these inputs.
+    pub(crate) upstream: Option<Upstream>,
+    /// Whether time passes by itself: a tick of this task, or of all those before it.
+    pub(crate) is_tick: bool,
 }
 
 /// What a pass needs to know of the inputs beside their rows.
@@ -62,6 +79,7 @@ struct Inputs<'a> {
     latest_ms: TimestampMs,
     /// For a tick, how long a key must be silent for its windows to close.
     tick_timeout_ms: Option<i64>,
+    moves: Moves,
 }
 
 /// What an input does to the watermark unless it fails.
@@ -99,18 +117,22 @@ impl Task {
             mut failures,
             positions,
             latest_ms,
+            upstream,
+            is_tick,
         } = prepared;
         failures.sort_by_key(|failure| failure.cause);
         let inputs = Inputs {
             clocks: &clocks,
             positions: positions.as_ref(),
             latest_ms,
-            tick_timeout_ms: match positions {
-                None => self.input.idle_timeout_ms,
-                Some(_) => None,
+            tick_timeout_ms: self.input.idle_timeout_ms.filter(|_| is_tick),
+            moves: Moves {
+                is_tick,
+                max_out_of_orderness_ms: self.input.max_out_of_orderness_ms,
             },
         };
         self.open_step();
+        self.upstream = upstream;
         if self.tree.is_always_careful {
             return self.step_carefully(&[(0, batch)], inputs, failures, Effects::default());
         }
@@ -126,7 +148,7 @@ impl Task {
         step.positions = inputs.positions;
         step.latest_ms = inputs.latest_ms;
         step.tick_timeout_ms = inputs.tick_timeout_ms;
-        let mut pass = Pass::new(&mut step, &retimed, self.input.max_out_of_orderness_ms);
+        let mut pass = Pass::new(&mut step, &retimed, inputs.moves);
         pass.captured = (is_stateful && !sets_times).then(Vec::new);
         self.tree.push(0, batch, &mut pass)?;
         self.tree.advance(0, &mut pass)?;
@@ -147,8 +169,8 @@ impl Task {
             self.watermark = self.watermark_without(&clocks, &effects.failures);
             return Ok(effects.masked(|_| true));
         }
-        if let Some((marks, ..)) = &self.before_step {
-            self.tree.roll_back(&mut self.keyed, marks);
+        if let Some(before) = &self.before_step {
+            self.tree.roll_back(&mut self.keyed, &before.marks);
         }
         match whole {
             Some(batch) => {
@@ -161,8 +183,12 @@ impl Task {
 
     /// Opens the savepoint to which [`Task::undo`] goes back.
     fn open_step(&mut self) {
-        let marks = self.tree.mark(&mut self.keyed);
-        self.before_step = Some((marks, self.watermark, self.tree.clocks()));
+        self.before_step = Some(BeforeStep {
+            marks: self.tree.mark(&mut self.keyed),
+            watermark: self.watermark,
+            clocks: self.tree.clocks(),
+            upstream: self.upstream.clone(),
+        });
     }
 
     /// Keeps what stateless operators did, and sends what entered the first
@@ -200,10 +226,11 @@ impl Task {
 
     /// Puts state and time back to where they were before the last step.
     pub(crate) fn undo(&mut self) {
-        if let Some((marks, watermark, clocks)) = self.before_step.take() {
-            self.tree.roll_back(&mut self.keyed, &marks);
-            self.tree.set_clocks(&clocks);
-            self.watermark = watermark;
+        if let Some(before) = self.before_step.take() {
+            self.tree.roll_back(&mut self.keyed, &before.marks);
+            self.tree.set_clocks(&before.clocks);
+            self.watermark = before.watermark;
+            self.upstream = before.upstream;
         }
         self.tree.release(&mut self.keyed);
     }
@@ -261,7 +288,7 @@ impl Task {
         step.positions = inputs.positions;
         step.latest_ms = inputs.latest_ms;
         step.tick_timeout_ms = inputs.tick_timeout_ms;
-        let mut pass = Pass::new(&mut step, &retimed, self.input.max_out_of_orderness_ms);
+        let mut pass = Pass::new(&mut step, &retimed, inputs.moves);
         pass.is_careful = true;
         let nothing = OutputLengths::of(&pass);
         for (node, batch) in slices {

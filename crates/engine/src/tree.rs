@@ -18,6 +18,7 @@
 //! an order that depends on how batches were cut.
 
 use crate::retime::{Moves, Retimed};
+use crate::upstream::Exit;
 use headwater_core::{Batch, Cause, Result, TimestampMs};
 use headwater_operators::{Delivered, Operator, Step};
 use headwater_plan::NodeId;
@@ -53,6 +54,8 @@ pub(crate) struct Counts {
 /// The operators of one task; the first is the input.
 pub(crate) struct Tree {
     pub(crate) branches: Vec<Branch>,
+    /// The changes of key at which its rows go on in other tasks.
+    pub(crate) exits: Vec<Exit>,
     /// Whether every pass must be careful.
     pub(crate) is_always_careful: bool,
 }
@@ -74,19 +77,15 @@ impl<'s, 'a> Pass<'s, 'a> {
     pub(crate) fn new(
         step: &'s mut Step<'a>,
         retimed: &'a [OnceCell<Retimed>],
-        max_out_of_orderness_ms: i64,
+        moves: Moves,
     ) -> Self {
-        let is_tick = step.positions.is_none();
         Pass {
             step,
             leaves: Vec::new(),
             captured: None,
             is_careful: false,
             retimed,
-            moves: Moves {
-                is_tick,
-                max_out_of_orderness_ms,
-            },
+            moves,
         }
     }
 }
@@ -137,6 +136,13 @@ impl Tree {
         self.branches.iter().any(|branch| branch.is_after_state)
     }
 
+    /// How long beyond the idle timeout windows behind changes of key may wait for
+    /// time, in milliseconds.
+    pub(crate) fn closes_within_ms(&self) -> Option<i64> {
+        let exits = self.exits.iter();
+        exits.filter_map(|exit| exit.closes_within_ms).max()
+    }
+
     /// Whether time alone may make an operator emit.
     pub(crate) fn is_waiting_for_time(&self) -> bool {
         self.branches.iter().any(|branch| {
@@ -145,6 +151,11 @@ impl Tree {
                 .as_ref()
                 .is_some_and(|operator| operator.is_waiting_for_time())
         })
+    }
+
+    /// Whether rows leave for the repartition topic of that name.
+    pub(crate) fn is_exit(&self, topic: &str) -> bool {
+        self.exits.iter().any(|exit| *exit.topic == *topic)
     }
 
     fn stores(&mut self) -> impl Iterator<Item = &mut dyn StateStore> {

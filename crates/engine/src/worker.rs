@@ -12,12 +12,13 @@ use crate::application::Shared;
 use crate::checkpoint::Epoch;
 use crate::dead_letter::{dead_letter, dead_letter_topic};
 use crate::delivery::{Screen, SinkSet, delivery};
-use crate::input::{after_ends, ends_input};
+use crate::input::{around_controls, has_rows};
 use crate::quiet::Quiet;
 use crate::settings::{Decision, ErrorPolicy, Host, RunOptions, Settings};
 use crate::source_task::SourceTask;
 use crate::tally::Tally;
-use crate::task::{Effects, Task};
+use crate::task::{ClockMove, Effects, Task};
+use crate::upstream::Announcements;
 use headwater_core::env::Env;
 use headwater_core::{Class, Error, Position, Result, Rows, TopicPartition};
 use headwater_log::{Committed, Ends, FetchLimits, Fetched, Positions, Reader, Transactor};
@@ -60,6 +61,8 @@ pub(crate) struct TaskSlot {
     pub(crate) changelogs: BTreeMap<NodeId, TopicPartition>,
     /// Where the committed part of each changelog ends.
     pub(crate) changelog_ends: Ends,
+    /// What the tasks behind its changes of key have been told.
+    pub(crate) announcements: Announcements,
 }
 
 impl TaskSlot {
@@ -221,7 +224,9 @@ impl Worker {
             }
             return Ok(());
         }
-        self.common.shared.saw_records(now);
+        if has_rows(&fetched.records) {
+            self.common.shared.saw_records(now);
+        }
         self.slot(&fetched.partition).quiet = None;
         if self.common.options.count.is_some() {
             for index in 0..fetched.records.len() {
@@ -233,7 +238,7 @@ impl Worker {
             }
         } else {
             let mut start = 0;
-            for end in after_ends(&fetched.records) {
+            for end in around_controls(&fetched.records) {
                 match end - start == fetched.records.len() {
                     true => self.process(fetched)?,
                     false => self.process(&slice(fetched, start, end))?,
@@ -243,7 +248,9 @@ impl Worker {
         }
         self.slot(&fetched.partition).is_at_end = fetched.at_end;
         let done = self.env.clock.monotonic();
-        self.common.shared.saw_records(done);
+        if has_rows(&fetched.records) {
+            self.common.shared.saw_records(done);
+        }
         let took = done.saturating_sub(now);
         let share = took.mul_f64(self.rows_max as f64 / fetched.records.len().max(1) as f64);
         let max = self.common.settings.batch_rows_max;
@@ -289,13 +296,18 @@ impl Worker {
                     input,
                     keyed,
                     partition,
+                    upstream,
                     ..
                 } = &mut slot.task;
-                input.prepare(fetched, wall_ms, partition, keyed)?
+                input.prepare(fetched, wall_ms, partition, keyed, upstream.as_ref())?
             }
             (None, Some(watermark)) => Task::tick(watermark),
             (None, None) => unreachable!("a step has records or is a tick"),
         };
+        let is_end = prepared
+            .clocks
+            .last()
+            .map(|clock| matches!(clock, ClockMove::End));
         let mut effects = slot.task.step(prepared)?;
         for failure in &mut effects.failures {
             slot.task.place(failure, fetched, &names);
@@ -317,11 +329,15 @@ impl Worker {
         slot.task.sweep();
         if let Some(fetched) = fetched {
             slot.resume = fetched.resume;
-            slot.is_ended = ends_input(&fetched.records).unwrap_or(slot.is_ended);
+            slot.is_ended = is_end.unwrap_or(slot.is_ended);
         }
+        let is_internal = slot.task.upstream.is_some();
         let count = fetched.map_or(0, |fetched| fetched.records.len() as u64);
-        self.tally.records_in += count;
-        self.epoch.open(now, count);
+        if !is_internal {
+            self.tally.records_in += count;
+        }
+        let has_rows = fetched.is_some_and(|fetched| has_rows(&fetched.records));
+        self.epoch.open(now, if has_rows { count } else { 0 });
         self.leave(effects, &decisions, fetched, partition)?;
         Ok(None)
     }
@@ -369,7 +385,17 @@ impl Worker {
     ) -> Result<()> {
         let resume = self.slot(partition).resume;
         for appended in effects.outputs.appended {
-            self.tally.records_out += appended.records.len() as u64;
+            let slot = self
+                .tasks
+                .get_mut(partition)
+                .expect("a worker processes its own partitions only");
+            match slot.task.tree.is_exit(&appended.partition.topic) {
+                true => {
+                    let touched = &mut slot.announcements.touched;
+                    touched.insert(appended.partition.clone());
+                }
+                false => self.tally.records_out += appended.records.len() as u64,
+            }
             if let Some(transactor) = &mut self.transactor {
                 transactor.append(&appended.partition, appended.records)?;
             }
@@ -458,8 +484,10 @@ impl Worker {
         };
         let mut due = Vec::new();
         for (partition, slot) in &mut self.tasks {
-            if let Some(quiet) = &mut slot.quiet
-                && slot.task.tree.is_waiting_for_time()
+            let waits_behind = slot.waits_behind_changes_of_key();
+            if slot.task.upstream.is_none()
+                && let Some(quiet) = &mut slot.quiet
+                && (waits_behind || slot.task.tree.is_waiting_for_time())
                 && let Some(watermark) = quiet.tick(idle_timeout)
                 && watermark > slot.task.watermark
             {
@@ -475,6 +503,14 @@ impl Worker {
                 }
             }
             self.epoch.is_due = true;
+        }
+        if self.epoch.opened.is_none() {
+            let now = self.env.clock.monotonic();
+            let mut slots = self.tasks.values();
+            if slots.any(|slot| !slot.announcements(now).is_empty()) {
+                self.epoch.open(now, 0);
+                self.epoch.is_due = true;
+            }
         }
         Ok(())
     }

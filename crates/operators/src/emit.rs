@@ -5,7 +5,9 @@
 
 mod deliver;
 mod encode;
+mod repartition;
 mod to_topic;
 
 pub use deliver::Deliver;
+pub use repartition::Repartition;
 pub use to_topic::{ToTopic, TopicRoute};

@@ -31,7 +31,7 @@ mod window;
 pub use aggregate::{Accumulators, Aggregators};
 pub use apply::{Apply, ApplyBatch, FilterBy, Update};
 pub use assign::{Assign, Drop, Project};
-pub use emit::{Deliver, ToTopic, TopicRoute};
+pub use emit::{Deliver, Repartition, ToTopic, TopicRoute};
 pub use expr::{Compiled, evaluate};
 pub use filter::Filter;
 pub use function::{Call, Function, FunctionRows, Functions, Wants};

@@ -40,6 +40,10 @@ pub fn describe(op: &Op) -> String {
         } => {
             format!("to_topic by {}", function.name)
         }
+        Op::GroupBy(group_by) => {
+            let name = group_by.stream.rsplit("--").next().unwrap_or_default();
+            format!("group by {name}")
+        }
         Op::Sink { name } => format!("sink {name}"),
         Op::Print(_) => "print".to_owned(),
         Op::PrintTable(_) => "print_table".to_owned(),
@@ -189,7 +193,9 @@ fn literal_text(value: &Value) -> String {
 pub fn explain(plan: &LogicalPlan) -> String {
     let mut text = String::new();
     for (id, _) in plan.inputs() {
-        explain_node(plan, id, 0, &mut text);
+        if plan.upstream_of(id).is_none() {
+            explain_node(plan, id, 0, &mut text);
+        }
     }
     text
 }
@@ -225,6 +231,10 @@ fn grade(plan: &LogicalPlan, id: NodeId) -> String {
                 "batch function{state}: `{}` is called once a batch",
                 function.name
             )
+        }
+        Op::GroupBy(group_by) if functions.is_empty() => {
+            let topic = &group_by.input.topic.name;
+            format!("Rust: no Python; by way of the topic `{topic}`")
         }
         _ if functions.is_empty() => format!("Rust{state}: no Python"),
         _ => {

@@ -1,8 +1,8 @@
 //! Data frames and the plan they make together.
 
 use crate::{
-    AggregateFunction, Expr, FunctionRef, Input, Op, Print, StoreId, StoreUse, Target, TopicRef,
-    WindowSpec,
+    AggregateFunction, Expr, FunctionRef, GroupBy, Input, Op, Print, StoreId, StoreUse, Target,
+    TopicRef, WindowSpec,
 };
 use headwater_core::{Error, Result};
 use std::sync::Arc;
@@ -81,6 +81,62 @@ impl DataFrame {
         self.then(Op::Window(spec))
     }
 
+    /// Goes on with the rows under another key, which `key` gives; `name` tells it
+    /// from other changes of key of the same stream. Keys are written as JSON.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use headwater_plan::{DataFrame, LogicalPlan, col, explain};
+    ///
+    /// # fn main() -> headwater_core::Result<()> {
+    /// let by_city = DataFrame::topic("orders").group_by("city", col("city"));
+    /// let plan = LogicalPlan::new(&[by_city.to_topic("orders-by-city")])?;
+    /// assert!(explain(&plan).contains("group by city"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn group_by(&self, name: &str, key: Expr) -> DataFrame {
+        let mut topic = TopicRef::json(name);
+        topic.key = crate::TextFormat::Json;
+        self.then(self.group_by_op(name, None, Some(key), topic))
+    }
+
+    /// The operation of [`DataFrame::group_by`], with a function for the key
+    /// or other formats.
+    pub fn group_by_op(
+        &self,
+        name: &str,
+        key: Option<FunctionRef>,
+        key_expr: Option<Expr>,
+        formats: TopicRef,
+    ) -> Op {
+        let stream: Arc<str> = format!("{}--groupby--{name}", self.stream()).into();
+        let topic = TopicRef {
+            name: Arc::clone(&stream),
+            ..formats
+        };
+        let timestamp = crate::Origin::Record;
+        Op::GroupBy(GroupBy {
+            stream,
+            input: Input { topic, timestamp },
+            key,
+            key_expr,
+        })
+    }
+
+    /// The name of the stream that the frame is of: its topic, and each change of
+    /// key since.
+    fn stream(&self) -> &str {
+        match (&self.0.op, &self.0.parent) {
+            (Op::Input(input), _) => &input.topic.name,
+            (Op::GroupBy(group_by), _) => &group_by.stream,
+            (_, Some(parent)) => parent.stream(),
+            (_, None) => unreachable!("a frame begins with its input"),
+        }
+    }
+
     /// Appends each row to a topic of JSON values.
     #[must_use]
     pub fn to_topic(&self, name: &str) -> DataFrame {
@@ -132,6 +188,11 @@ impl DataFrame {
     }
 }
 
+/// The beginning of all repartition topics of an application.
+pub fn repartition_prefix(application: &str) -> String {
+    format!("repartition__{application}--")
+}
+
 /// The number of a node within its plan.
 pub type NodeId = usize;
 
@@ -177,14 +238,12 @@ impl LogicalPlan {
         }
         let parent = frame.parent().map(|parent| self.add(parent, known));
         let op = frame.op().clone();
-        let same_window = parent.and_then(|parent| {
-            self.nodes[parent]
-                .children
-                .iter()
-                .copied()
-                .find(|&child| matches!(op, Op::Window(_)) && self.nodes[child].op == op)
+        let same = parent.and_then(|parent| {
+            self.nodes[parent].children.iter().copied().find(|&child| {
+                matches!(op, Op::Window(_) | Op::GroupBy(_)) && self.nodes[child].op == op
+            })
         });
-        let id = same_window.unwrap_or_else(|| {
+        let id = same.unwrap_or_else(|| {
             self.nodes.push(Node {
                 op,
                 parent,
@@ -214,25 +273,71 @@ impl LogicalPlan {
         &self.nodes[id]
     }
 
-    /// The inputs with their nodes.
+    /// The inputs with their nodes: topics, and the repartition topics of changes
+    /// of key, each after that which fills it.
     pub fn inputs(&self) -> impl Iterator<Item = (NodeId, &Input)> {
         self.nodes
             .iter()
             .enumerate()
             .filter_map(|(id, node)| match &node.op {
                 Op::Input(input) => Some((id, input)),
+                Op::GroupBy(group_by) => Some((id, &group_by.input)),
                 _ => None,
             })
     }
 
-    /// The input that a node's rows come from.
-    pub fn input_of(&self, id: NodeId) -> &Input {
+    /// The node at which the subtopology of a node's rows begins: an input, or the
+    /// last change of key. It is itself where one begins.
+    pub fn root_of(&self, id: NodeId) -> NodeId {
         let node = self.node(id);
         match (&node.op, node.parent) {
-            (Op::Input(input), _) => input,
-            (_, Some(parent)) => self.input_of(parent),
+            (Op::Input(_) | Op::GroupBy(_), _) => id,
+            (_, Some(parent)) => self.root_of(parent),
             (_, None) => unreachable!("only an input has no parent"),
         }
+    }
+
+    /// The input that a node's rows come from; of a change of key, the repartition topic.
+    pub fn input_of(&self, id: NodeId) -> &Input {
+        match &self.node(self.root_of(id)).op {
+            Op::Input(input) => input,
+            Op::GroupBy(group_by) => &group_by.input,
+            _ => unreachable!("a subtopology begins with an input"),
+        }
+    }
+
+    /// The name of the stream that a node's rows are of. Store ids begin with it.
+    pub fn stream_of(&self, id: NodeId) -> &str {
+        match &self.node(self.root_of(id)).op {
+            Op::GroupBy(group_by) => &group_by.stream,
+            _ => &self.input_of(id).topic.name,
+        }
+    }
+
+    /// The node whose input is a repartition topic, and the number of the input
+    /// that fills it; `None` for an input of the user's.
+    pub fn upstream_of(&self, input: NodeId) -> Option<NodeId> {
+        match self.node(input) {
+            Node {
+                op: Op::GroupBy(_),
+                parent: Some(parent),
+                ..
+            } => Some(self.root_of(*parent)),
+            _ => None,
+        }
+    }
+
+    /// The plan as one application runs it: its repartition topics have its name.
+    #[must_use]
+    pub fn bound_to(&self, application: &str) -> LogicalPlan {
+        let mut bound = self.clone();
+        for node in &mut bound.nodes {
+            if let Op::GroupBy(group_by) = &mut node.op {
+                let name = format!("{}{}", repartition_prefix(application), group_by.stream);
+                group_by.input.topic.name = name.into();
+            }
+        }
+        bound
     }
 
     /// The user's functions that a node calls.
@@ -268,6 +373,10 @@ impl LogicalPlan {
                 };
                 let by_expr = key_expr.iter().flat_map(Expr::functions);
                 dynamic.into_iter().chain(key).chain(by_expr).collect()
+            }
+            Op::GroupBy(GroupBy { key, key_expr, .. }) => {
+                let by_expr = key_expr.iter().flat_map(Expr::functions);
+                key.iter().chain(by_expr).collect()
             }
             Op::Window(spec) => {
                 let callbacks = [&spec.on_late, &spec.before_update, &spec.after_update]
@@ -310,7 +419,7 @@ impl LogicalPlan {
     pub fn stores(&self) -> Result<Vec<StoreUse>> {
         let mut stores: Vec<StoreUse> = Vec::new();
         for (id, node) in self.nodes.iter().enumerate() {
-            let stream = &self.input_of(id).topic.name;
+            let stream = self.stream_of(id);
             let (store, signature) = match &node.op {
                 Op::Window(spec) => (StoreId::window(stream, spec), spec.signature()),
                 _ if self.is_stateful(id) => (StoreId::keyed(stream), vec!["keyed".to_owned()]),
@@ -341,8 +450,15 @@ impl LogicalPlan {
 
     fn check(&self) -> Result<()> {
         let mut topics: Vec<&str> = Vec::new();
-        for (_, input) in self.inputs() {
+        for (id, input) in self.inputs() {
             if topics.contains(&&*input.topic.name) {
+                if let Op::GroupBy(group_by) = &self.nodes[id].op {
+                    return Err(Error::invalid(format!(
+                        "two changes of key of one stream have one name; give one of them another, \
+                         `name=\"...\"`, stream=`{}`",
+                        group_by.stream
+                    )));
+                }
                 return Err(Error::invalid(format!(
                     "one topic is read by two data frames; keep the first frame and branch from it, \
                      topic=`{}`",

@@ -21,10 +21,10 @@ mod window;
 
 pub use explain::{describe, explain, text_of};
 pub use expr::{BinaryOp, CastTo, Expr, OnCastError, ScalarFunction, UnaryOp, col, lit, timestamp};
-pub use frame::{DataFrame, LogicalPlan, Node, NodeId};
+pub use frame::{DataFrame, LogicalPlan, Node, NodeId, repartition_prefix};
 pub use op::{
-    BatchForm, FunctionRef, FunctionShape, Input, MissingField, Op, Origin, Print, PrintTable,
-    Target, TextFormat, TopicRef,
+    BatchForm, FunctionRef, FunctionShape, GroupBy, Input, MissingField, Op, Origin, Print,
+    PrintTable, Target, TextFormat, TopicRef,
 };
 pub use store_id::{StoreId, StoreUse};
 pub use window::{Aggregate, AggregateFunction, Closing, Emit, WindowLength, WindowSpec};

@@ -54,6 +54,9 @@ pub enum Op {
         /// The new key by an expression instead.
         key_expr: Option<Expr>,
     },
+    /// Appends each row under another key to a repartition topic; the rows of
+    /// that topic go on.
+    GroupBy(GroupBy),
     /// Hands each row to a sink.
     Sink {
         /// The sink's name, unique in the application.
@@ -73,6 +76,23 @@ pub struct Input {
     /// The event time of a record, from its value, where it isn't the record's
     /// own timestamp.
     pub timestamp: Origin,
+}
+
+/// A change of key, by way of a repartition topic: the steps after it run in tasks
+/// of its partitions, so that rows of equal keys meet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupBy {
+    /// The name of the stream that begins here: the stream before it and the
+    /// operation's own name.
+    pub stream: Arc<str>,
+    /// The rows of the repartition topic; [`LogicalPlan::bound_to`] names it.
+    ///
+    /// [`LogicalPlan::bound_to`]: crate::LogicalPlan::bound_to
+    pub input: Input,
+    /// The new key, by a function of the value.
+    pub key: Option<FunctionRef>,
+    /// The new key by an expression instead.
+    pub key_expr: Option<Expr>,
 }
 
 /// Where a record's event time comes from.
