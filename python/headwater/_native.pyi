@@ -192,6 +192,14 @@ class Frame:
         key_expr: Expr | None = None,
         line: str | None = None,
     ) -> Frame: ...
+    def group_by(
+        self,
+        name: str,
+        formats: _Formats,
+        key: Function | None = None,
+        key_expr: Expr | None = None,
+        line: str | None = None,
+    ) -> Frame: ...
     def sink(self, name: str, line: str | None = None) -> Frame: ...
     def print(self, pretty: bool, metadata: bool, line: str | None = None) -> Frame: ...
     def print_table(

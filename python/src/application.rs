@@ -188,6 +188,7 @@ fn assemble(
     parts: Parts,
 ) -> PyResult<(LogicalPlan, KeyFormats)> {
     let (plan, functions) = raise(py, plan_of(py, &parts.frames))?;
+    let plan = plan.bound_to(&application.settings().name);
     for function in functions {
         let id = function.reference.id;
         application

@@ -282,6 +282,27 @@ impl PyFrame {
         Ok(then(this, op, functions, line))
     }
 
+    /// Goes on under another key, by way of a repartition topic of these formats.
+    #[pyo3(signature = (name, formats, key=None, key_expr=None, line=None))]
+    fn group_by(
+        this: &Bound<'_, Self>,
+        name: &str,
+        formats: TopicFormats,
+        key: Option<&PyFunction>,
+        key_expr: Option<&PyExpr>,
+        line: Option<&str>,
+    ) -> PyResult<PyFrame> {
+        let by_expr = key_expr.iter().flat_map(|expr| expr.functions.clone());
+        let functions = key.into_iter().flat_map(one).chain(by_expr).collect();
+        let op = this.get().frame.group_by_op(
+            name,
+            key.map(|key| key.0.reference.clone()),
+            key_expr.map(|key| key.expr.clone()),
+            formats.topic_ref()?,
+        );
+        Ok(then(this, op, functions, line))
+    }
+
     #[pyo3(signature = (name, line=None))]
     fn sink(this: &Bound<'_, Self>, name: &str, line: Option<&str>) -> PyFrame {
         then(this, Op::Sink { name: name.into() }, Vec::new(), line)

@@ -26,7 +26,7 @@ def sdf(app: hw.Application) -> Any:
         (AttributeError, "app.run(count=5)", lambda sdf: sdf.tail()),
         (AttributeError, "filter with a condition", lambda sdf: sdf.iloc[0]),
         (AttributeError, "filter with a condition", lambda sdf: sdf.loc[0]),
-        (AttributeError, "by their key", lambda sdf: sdf.groupby("a")),
+        (AttributeError, "sdf.group_by", lambda sdf: sdf.groupby("a")),
         (AttributeError, "state", lambda sdf: sdf.merge(sdf)),
         (AttributeError, "no end to sort to", lambda sdf: sdf.sort_values("a")),
         (AttributeError, "hopping_window", lambda sdf: sdf.rolling(3)),

@@ -138,7 +138,8 @@ fn control_records(
     upstream: &mut Option<Upstream>,
 ) -> Result<Vec<u32>> {
     let mut controls = Vec::new();
-    for index in 0..records.headers.len() {
+    let with_headers = records.headers.len();
+    for (index, clock) in clocks.iter_mut().enumerate().take(with_headers) {
         let header = records.headers(index).iter();
         let Some(control) = header
             .into_iter()
@@ -146,7 +147,7 @@ fn control_records(
         else {
             continue;
         };
-        clocks[index] = match upstream {
+        *clock = match upstream {
             None => ClockMove::End,
             Some(upstream) => {
                 upstream.hear(control.value.as_deref().unwrap_or_default())?;

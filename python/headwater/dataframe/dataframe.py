@@ -9,6 +9,7 @@ In place: `update`, `print`, `print_table`, `drop`, `fill`, `to_topic` and
 ``sdf["x"] = ...``. Everything else returns a new frame.
 """
 
+# tidy: long because each method of a data frame is documented with examples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +21,13 @@ from headwater.dataframe import reflexes
 from headwater.dataframe.series import StreamingSeries
 from headwater.dataframe.windows.definitions import HoppingWindow, TumblingWindow
 from headwater.errors import InvalidOperation
+from headwater.models import Topic
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from headwater.app import Application
     from headwater.dataframe.windows.definitions import OnLate, Trigger
-    from headwater.models import Topic
     from headwater.sinks import BaseSink
 
 __all__ = ["StreamingDataFrame"]
@@ -464,6 +465,79 @@ class StreamingDataFrame:
         """
         function = self._function(func, metadata=True)
         return self._new(self._frame.set_headers(function, _functions.user_line()))
+
+    # -- another key ------------------------------------------------------
+
+    def group_by(
+        self,
+        key: str | StreamingSeries | Callable[[Any], Any],
+        name: str | None = None,
+        value_deserializer: str = "json",
+        key_deserializer: str = "json",
+        value_serializer: str = "json",
+        key_serializer: str = "json",
+    ) -> StreamingDataFrame:
+        """Go on under another key, so that rows of equal keys meet.
+
+        The rows pass an internal topic, ``repartition__<application>--...``, with
+        their timestamps and headers. Windows and state after it are those of the
+        new key. It may be used more than once.
+
+        Parameters
+        ----------
+        key
+            The new key: a column's name, a column, or a function of the value.
+        name
+            Tells this change of key from others of the stream; its topic and its
+            state go by it. By default the column's name.
+        value_deserializer, key_deserializer, value_serializer, key_serializer
+            How the internal topic is written and read: ``"json"`` keeps the kind
+            of a key, so 1 and "1" are two keys.
+
+        Returns
+        -------
+        StreamingDataFrame
+            A new frame.
+
+        Raises
+        ------
+        InvalidOperation
+            If a column or function that is not given by name has no `name`.
+
+        Examples
+        --------
+        >>> by_driver = sdf.group_by("driver")
+        >>> sums = by_driver.tumbling_window(1_000).agg(n=Count()).final()
+
+        By a function, and with plain text as the key:
+
+        >>> by_team = sdf.group_by(
+        ...     lambda row: row["driver"][:2],
+        ...     name="team",
+        ...     key_serializer="str",
+        ...     key_deserializer="str",
+        ... )
+        """
+        if (value_serializer, key_serializer) != (value_deserializer, key_deserializer):
+            msg = "what writes the internal topic reads it: give both the same format"
+            raise InvalidOperation(msg)
+        if isinstance(key, str):
+            name, key = name or key, self[key]
+        if not name:
+            msg = 'a change of key needs a name that stays the same: group_by(..., name="team")'
+            raise InvalidOperation(msg)
+        by_column = self._value(key) if isinstance(key, StreamingSeries) else None
+        by_function = None if isinstance(key, StreamingSeries) else self._function(key)
+        topic = Topic(
+            name,
+            value_deserializer=value_deserializer,
+            key_deserializer=key_deserializer,
+            value_serializer=value_serializer,
+            key_serializer=key_serializer,
+        )
+        line = _functions.user_line()
+        frame = self._frame.group_by(name, topic._writing, by_function, by_column, line)
+        return StreamingDataFrame(self._app, topic, self._app._frames.add(frame))
 
     # -- ways out ---------------------------------------------------------
 

@@ -29,10 +29,7 @@ _FRAME = {
     "at": _FILTER,
     "query": _FILTER,
     "where": 'choose values in a column: sdf["x"].where(condition, other)',
-    "groupby": "records are grouped by their key: produce them with the key you need, "
-    "then aggregate in a window",
-    "group_by": "re-keying arrives in a later release; until then write to a topic with the key "
-    'you need, sdf.to_topic(topic, key=sdf["k"]), and read that topic',
+    "groupby": 'change the key: sdf.group_by("x"), then aggregate in a window',
     "merge": "joins arrive in a later release; until then keep the other side in state: "
     "sdf.apply(f, stateful=True)",
     "join": "joins arrive in a later release; until then keep the other side in state: "
