@@ -1,0 +1,316 @@
+//! What every part of the log asks the cluster: topics, bounds, what is committed.
+
+use super::errors::{client_error, error, is_about_topic};
+use super::ffi::{Client, Fault, Isolation, Kind, NewTopic, OffsetSpec, TopicDescription, code};
+use super::options::Options;
+use super::positions;
+use crate::{Bounds, Committed, TopicConfig, TopicInfo};
+use headwater_core::{Error, Position, Result, TopicPartition};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long to wait between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The cluster, and a client that asks it.
+pub(super) struct Cluster {
+    pub(super) options: Options,
+    /// It has no fetch under way that would hold a question up.
+    admin: Arc<Client>,
+}
+
+impl Cluster {
+    pub(super) fn new(options: Options) -> Result<Arc<Cluster>> {
+        options.check()?;
+        let admin = Cluster::client(&options, Kind::Producer, &options.settings_with(&[]))?;
+        Ok(Arc::new(Cluster { options, admin }))
+    }
+
+    fn client(
+        options: &Options,
+        kind: Kind,
+        settings: &[(String, String)],
+    ) -> Result<Arc<Client>> {
+        Client::new(kind, settings, options.token.clone())
+            .map_err(|fault| error("the kafka client cannot start", &fault))
+    }
+
+    /// A new client with threads and connections of its own.
+    pub(super) fn start(&self, kind: Kind, settings: &[(String, String)]) -> Result<Arc<Client>> {
+        Cluster::client(&self.options, kind, settings)
+    }
+
+    /// The client that asks questions.
+    pub(super) fn admin(&self) -> &Arc<Client> {
+        &self.admin
+    }
+
+    /// Calls until it succeeds, fails for good, or the time is up.
+    fn retry<T>(
+        &self,
+        doing: &str,
+        mut call: impl FnMut(Duration) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let clock = &self.options.env.clock;
+        let deadline = clock.monotonic() + self.options.request_timeout;
+        loop {
+            let left = deadline.saturating_sub(clock.monotonic());
+            let fault = match call(left.max(RETRY_PAUSE)) {
+                Ok(value) => return Ok(value),
+                Err(fault) => fault,
+            };
+            let error = client_error(doing, &self.admin, &fault);
+            if error.class() != headwater_core::Class::Unavailable || left.is_zero() {
+                return Err(error);
+            }
+            clock.sleep(RETRY_PAUSE.min(left));
+        }
+    }
+
+    /// A topic, if it exists.
+    pub(super) fn describe(&self, topic: &str) -> Result<Option<TopicDescription>> {
+        if !positions::is_topic_name(topic) {
+            return Ok(None);
+        }
+        let doing = format!("describing a topic topic=`{topic}`");
+        let found = self.retry(&doing, |left| self.admin.describe_topics(&[topic], left))?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The id of the topic of a partition that exists.
+    ///
+    /// # Errors
+    /// `Invalid` if it does not.
+    pub(super) fn check(&self, partition: &TopicPartition) -> Result<TopicDescription> {
+        match self.describe(&partition.topic)? {
+            None => Err(crate::no_such_topic(&partition.topic)),
+            Some(topic) if topic.partitions <= partition.partition => {
+                Err(crate::no_such_partition(partition, topic.partitions))
+            }
+            Some(topic) => Ok(topic),
+        }
+    }
+
+    /// Topics with their settings, in the order of their names.
+    pub(super) fn topics(&self, names: Option<&[&str]>) -> Result<Vec<TopicInfo>> {
+        let all;
+        let names: Vec<&str> = match names {
+            Some(names) => names.to_vec(),
+            None => {
+                all = self.retry("listing topics", |left| self.admin.topic_names(left))?;
+                let is_users = |name: &&str| {
+                    !name.starts_with("__") && !name.starts_with(positions::PREFIX)
+                };
+                all.iter().map(String::as_str).filter(is_users).collect()
+            }
+        };
+        let described = self.retry("describing topics", |left| {
+            self.admin.describe_topics(&names, left)
+        })?;
+        let exist: Vec<&str> = described.iter().map(|topic| topic.name.as_str()).collect();
+        let settings = self.retry("reading the settings of topics", |left| {
+            match self.admin.topic_settings(&exist, left) {
+                // One was deleted in between.
+                Err(fault) if is_about_topic(&fault) => Ok(BTreeMap::new()),
+                settings => settings,
+            }
+        })?;
+        let mut topics: Vec<TopicInfo> = described
+            .into_iter()
+            .map(|topic| TopicInfo {
+                config: config_of(&topic, settings.get(&topic.name)),
+                name: topic.name,
+                id: topic.id,
+            })
+            .collect();
+        topics.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(topics)
+    }
+
+    /// Makes a topic and waits until it can be used; `false` if it existed.
+    pub(super) fn create(&self, name: &str, config: &TopicConfig) -> Result<bool> {
+        let retention = |value: Option<u64>| value.map_or("-1".into(), |value| value.to_string());
+        let cleanup = if config.compacted { "compact" } else { "delete" };
+        let mut new = NewTopic {
+            name: name.into(),
+            partitions: config.partitions,
+            replicas: self.options.replicas,
+            settings: vec![
+                ("cleanup.policy", cleanup.into()),
+                ("retention.ms", retention(config.retention_ms)),
+                ("retention.bytes", retention(config.retention_bytes)),
+                // A record that the client takes is one that the topic takes.
+                ("max.message.bytes", MESSAGE_BYTES_MAX.into()),
+                // The engine judges times that lie ahead; a broker would refuse the batch.
+                ("message.timestamp.after.max.ms", i64::MAX.to_string()),
+            ],
+        };
+        let doing = format!("making a topic topic=`{name}`");
+        let is_new = self.retry(&doing, |left| match self.admin.create_topic(&new, left) {
+            Err(fault) if fault.code == code::INVALID_CONFIG => {
+                // Brokers before 3.6 do not know it.
+                new.settings.retain(|(name, _)| *name != "message.timestamp.after.max.ms");
+                self.admin.create_topic(&new, left)
+            }
+            result => result,
+        })?;
+        if is_new {
+            self.retry(&doing, |left| {
+                let found = self.admin.describe_topics(&[name], left)?;
+                match found.first() {
+                    Some(topic) if topic.has_leaders => Ok(()),
+                    _ => Err(Fault::of(code::TIMED_OUT)),
+                }
+            })?;
+        }
+        Ok(is_new)
+    }
+
+    pub(super) fn delete(&self, name: &str) -> Result<bool> {
+        if !positions::is_topic_name(name) {
+            return Ok(false);
+        }
+        let doing = format!("deleting a topic topic=`{name}`");
+        let is_deleted = self.retry(&doing, |left| self.admin.delete_topic(name, left))?;
+        if is_deleted {
+            // The cluster follows within moments.
+            self.retry(&doing, |left| {
+                match self.admin.describe_topics(&[name], left)?.is_empty() {
+                    true => Ok(()),
+                    false => Err(Fault::of(code::TIMED_OUT)),
+                }
+            })?;
+        }
+        Ok(is_deleted)
+    }
+
+    /// One offset of a partition that exists.
+    pub(super) fn offset(
+        &self,
+        partition: &TopicPartition,
+        spec: OffsetSpec,
+        isolation: Isolation,
+    ) -> Result<u64> {
+        let doing = format!(
+            "asking for an offset topic=`{}` partition=`{}`",
+            partition.topic, partition.partition
+        );
+        self.retry(&doing, |left| {
+            let mut answer = self.admin.offsets(&[(partition, spec)], isolation, left)?;
+            let (_, offset) = answer.pop().ok_or_else(|| Fault::of(code::TIMED_OUT))?;
+            offset
+        })
+    }
+
+    /// The readable range of a partition that exists.
+    pub(super) fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {
+        let ask = |spec| self.offset(partition, spec, Isolation::Committed);
+        Ok(Bounds {
+            start: Position::from_offset(ask(OffsetSpec::Earliest)?),
+            end: Position::from_offset(ask(OffsetSpec::Latest)?),
+        })
+    }
+
+    /// What a group has committed, as the broker keeps it. Waits while a transaction is in doubt.
+    fn stored(&self, group: &str) -> Result<Vec<(TopicPartition, u64, Vec<u8>)>> {
+        let doing = format!("reading what is committed group=`{group}`");
+        let clock = &self.options.env.clock;
+        // A transaction in doubt is settled by its timeout at the latest.
+        let deadline = clock.monotonic() + self.options.transaction_timeout * 2;
+        loop {
+            let answer = self.retry(&doing, |left| {
+                match self.admin.group_offsets(group, left) {
+                    Err(fault) if fault.code == code::UNSTABLE_OFFSETS => Ok(None),
+                    Err(fault) if fault.code == code::GROUP_NOT_FOUND => Ok(Some(Vec::new())),
+                    answer => answer.map(Some),
+                }
+            })?;
+            match answer {
+                Some(offsets) => {
+                    return Ok(offsets
+                        .into_iter()
+                        .map(|stored| (stored.partition, stored.offset, stored.metadata))
+                        .collect());
+                }
+                None if deadline <= clock.monotonic() => {
+                    return Err(Error::unavailable(format!(
+                        "{doing}: a transaction is still in doubt"
+                    )));
+                }
+                None => clock.sleep(RETRY_PAUSE),
+            }
+        }
+    }
+
+    /// What a group has committed, in order, without what was committed in topics
+    /// that are gone.
+    pub(super) fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
+        let stored = self.stored(group)?;
+        let mut topics: Vec<&str> = stored.iter().map(|(place, ..)| &*place.topic).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        let exist = self.retry("describing topics", |left| {
+            self.admin.describe_topics(&topics, left)
+        })?;
+        let exists =
+            |place: &TopicPartition| exist.iter().any(|topic| topic.name == *place.topic);
+        let mut committed: Vec<_> = stored
+            .iter()
+            .filter(|(place, ..)| exists(place))
+            .map(|(place, offset, text)| positions::decode(place.clone(), *offset, text))
+            .collect();
+        committed.sort_by(|left, right| left.0.cmp(&right.0));
+        Ok(committed)
+    }
+
+    /// The groups that have committed anything, in order.
+    pub(super) fn groups(&self) -> Result<Vec<String>> {
+        let mut groups = self.retry("listing groups", |left| self.admin.groups(left))?;
+        groups.sort();
+        let mut committed = Vec::new();
+        for group in groups {
+            if !self.committed(&group)?.is_empty() {
+                committed.push(group);
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Forgets what a group has committed, and its internal topics.
+    pub(super) fn forget(&self, group: &str) -> Result<()> {
+        let internal: Vec<Arc<str>> = self
+            .stored(group)?
+            .into_iter()
+            .map(|(place, ..)| place.topic)
+            .filter(|topic| topic.starts_with(positions::PREFIX))
+            .collect();
+        let doing = format!("forgetting a group group=`{group}`");
+        self.retry(&doing, |left| match self.admin.delete_group(group, left) {
+            Err(fault) if fault.code == code::GROUP_NOT_FOUND => Ok(()),
+            Err(fault) if fault.code == code::NON_EMPTY_GROUP => Err(Fault {
+                text: format!("application `{group}` is running: stop it first"),
+                ..Fault::of(code::INVALID_ARGUMENT)
+            }),
+            result => result,
+        })?;
+        for topic in internal {
+            self.delete(&topic)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a client and the topics that it makes take in one record or batch.
+const MESSAGE_BYTES_MAX: &str = "16777216";
+
+fn config_of(topic: &TopicDescription, settings: Option<&BTreeMap<String, String>>) -> TopicConfig {
+    let setting = |name: &str| settings.and_then(|settings| settings.get(name));
+    let bound = |name: &str| setting(name).and_then(|value| value.parse().ok());
+    TopicConfig {
+        partitions: topic.partitions,
+        retention_ms: bound("retention.ms"),
+        retention_bytes: bound("retention.bytes"),
+        compacted: setting("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
+    }
+}
