@@ -36,6 +36,8 @@
 mod checks;
 pub mod conformance;
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod record_batch;
 
@@ -54,8 +56,9 @@ use std::time::Duration;
 pub struct TopicConfig {
     /// The number of partitions, from 1.
     pub partitions: u32,
-    /// Records older than this (by append time) may be deleted, in milliseconds.
-    /// `None` keeps them for ever.
+    /// Records older than this may be deleted, in milliseconds; `None` keeps them for
+    /// ever. Their age counts from the append; on Kafka from their own time, so that
+    /// a replay of old records needs `None`.
     pub retention_ms: Option<u64>,
     /// The oldest records of a partition beyond this many bytes may be deleted.
     pub retention_bytes: Option<u64>,
@@ -217,7 +220,7 @@ pub struct Committed {
 
 impl Committed {
     /// What a commit may store beside one position.
-    pub const METADATA_BYTES_MAX: usize = 4096;
+    pub const METADATA_BYTES_MAX: usize = 2560;
 }
 
 /// Reads partitions in order.

@@ -23,12 +23,13 @@ pub use topics::{
 pub use transactions::{
     a_commit_may_name_its_own_ends, a_commit_says_where_partitions_end,
     a_forgotten_group_starts_anew, a_group_has_one_owner, a_lone_member_owns_all_partitions,
-    a_transaction_is_seen_whole, an_earlier_member_is_fenced, an_empty_commit_succeeds,
-    metadata_is_bounded, positions_and_metadata_are_kept, what_is_not_committed_is_not_seen,
-    workers_commit_side_by_side,
+    a_transaction_is_seen_whole, an_aborted_transaction_is_never_seen, an_earlier_member_is_fenced,
+    an_empty_commit_succeeds, metadata_is_bounded, positions_and_metadata_are_kept,
+    what_is_not_committed_is_not_seen, workers_commit_side_by_side,
 };
 
 use crate::Log;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 type Promise = fn(&dyn Log);
@@ -54,7 +55,7 @@ const PROMISES: &[(&str, Promise)] = promises![
     waiting_counts_records,
     a_waiting_reader_is_woken,
     a_poll_without_records_waits,
-    a_transaction_is_seen_whole,
+    an_aborted_transaction_is_never_seen,
     what_is_not_committed_is_not_seen,
     a_commit_says_where_partitions_end,
     a_commit_may_name_its_own_ends,
@@ -68,13 +69,40 @@ const PROMISES: &[(&str, Promise)] = promises![
     workers_commit_side_by_side,
 ];
 
-/// Checks every promise, each on a log of its own.
+/// How a committed transaction becomes visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// At once, in all partitions.
+    Whole,
+    /// Partition by partition: the markers that end it reach them one after another.
+    /// [`a_transaction_is_seen_whole`] is no promise of such a log; who needs a whole
+    /// transaction waits until each partition's bounds reach the ends that its commit
+    /// named.
+    ByPartition,
+}
+
+/// Checks every promise of a log whose transactions become visible at once, each on
+/// a log of its own.
 ///
 /// # Panics
-/// If one is broken; the message says which.
+/// After the last, if any is broken; the message says which.
 pub fn run(make: &mut dyn FnMut() -> Arc<dyn Log>) {
-    for (name, promise) in PROMISES {
+    run_with(Visibility::Whole, make);
+}
+
+/// Checks every promise of a log of this kind, each on a log of its own.
+///
+/// # Panics
+/// After the last, if any is broken; the message says which.
+pub fn run_with(visibility: Visibility, make: &mut dyn FnMut() -> Arc<dyn Log>) {
+    let whole: (&str, Promise) = ("a_transaction_is_seen_whole", a_transaction_is_seen_whole);
+    let more = (visibility == Visibility::Whole).then_some(&whole);
+    let mut broken = Vec::new();
+    for (name, promise) in PROMISES.iter().chain(more) {
         eprintln!("conformance: {name}");
-        promise(&*make());
+        let log = make();
+        let kept = catch_unwind(AssertUnwindSafe(|| promise(&*log)));
+        broken.extend(kept.err().map(|_| *name));
     }
+    assert!(broken.is_empty(), "broken promises, see above: {broken:?}");
 }

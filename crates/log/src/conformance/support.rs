@@ -13,10 +13,13 @@ pub(super) fn at(topic: &str, partition: u32) -> TopicPartition {
     TopicPartition::new(topic, partition)
 }
 
+/// So many partitions that keep everything: records here have times of 1970.
 pub(super) fn partitions(partitions: u32) -> TopicConfig {
     TopicConfig {
         partitions,
-        ..TopicConfig::default()
+        retention_ms: None,
+        retention_bytes: None,
+        compacted: false,
     }
 }
 

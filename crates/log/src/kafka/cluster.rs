@@ -1,7 +1,9 @@
 //! What every part of the log asks the cluster: topics, bounds, what is committed.
 
 use super::errors::{client_error, error, is_about_topic};
-use super::ffi::{Client, Fault, Isolation, Kind, NewTopic, OffsetSpec, TopicDescription, code};
+use super::ffi::{
+    Client, Fault, GroupOffset, Isolation, Kind, NewTopic, OffsetSpec, TopicDescription, code,
+};
 use super::options::Options;
 use super::positions;
 use crate::{Bounds, Committed, TopicConfig, TopicInfo};
@@ -27,11 +29,7 @@ impl Cluster {
         Ok(Arc::new(Cluster { options, admin }))
     }
 
-    fn client(
-        options: &Options,
-        kind: Kind,
-        settings: &[(String, String)],
-    ) -> Result<Arc<Client>> {
+    fn client(options: &Options, kind: Kind, settings: &[(String, String)]) -> Result<Arc<Client>> {
         Client::new(kind, settings, options.token.clone())
             .map_err(|fault| error("the kafka client cannot start", &fault))
     }
@@ -99,9 +97,8 @@ impl Cluster {
             Some(names) => names.to_vec(),
             None => {
                 all = self.retry("listing topics", |left| self.admin.topic_names(left))?;
-                let is_users = |name: &&str| {
-                    !name.starts_with("__") && !name.starts_with(positions::PREFIX)
-                };
+                let is_users =
+                    |name: &&str| !name.starts_with("__") && !name.starts_with(positions::PREFIX);
                 all.iter().map(String::as_str).filter(is_users).collect()
             }
         };
@@ -131,7 +128,11 @@ impl Cluster {
     /// Makes a topic and waits until it can be used; `false` if it existed.
     pub(super) fn create(&self, name: &str, config: &TopicConfig) -> Result<bool> {
         let retention = |value: Option<u64>| value.map_or("-1".into(), |value| value.to_string());
-        let cleanup = if config.compacted { "compact" } else { "delete" };
+        let cleanup = if config.compacted {
+            "compact"
+        } else {
+            "delete"
+        };
         let mut new = NewTopic {
             name: name.into(),
             partitions: config.partitions,
@@ -146,11 +147,17 @@ impl Cluster {
                 ("message.timestamp.after.max.ms", i64::MAX.to_string()),
             ],
         };
+        if let Some(bytes) = config.retention_bytes {
+            // Whole segments are deleted, and never the newest.
+            let bytes = (bytes / 8).clamp(1 << 20, 1 << 30);
+            new.settings.push(("segment.bytes", bytes.to_string()));
+        }
         let doing = format!("making a topic topic=`{name}`");
         let is_new = self.retry(&doing, |left| match self.admin.create_topic(&new, left) {
             Err(fault) if fault.code == code::INVALID_CONFIG => {
                 // Brokers before 3.6 do not know it.
-                new.settings.retain(|(name, _)| *name != "message.timestamp.after.max.ms");
+                new.settings
+                    .retain(|(name, _)| *name != "message.timestamp.after.max.ms");
                 self.admin.create_topic(&new, left)
             }
             result => result,
@@ -165,6 +172,27 @@ impl Cluster {
             })?;
         }
         Ok(is_new)
+    }
+
+    /// Makes sure that an internal topic has `partitions`; it may have more.
+    pub(super) fn create_internal(&self, name: &str, partitions: u32) -> Result<u32> {
+        let config = TopicConfig {
+            partitions,
+            retention_ms: None,
+            retention_bytes: None,
+            compacted: false,
+        };
+        if self.create(name, &config)? {
+            return Ok(partitions);
+        }
+        let existing = self.describe(name)?.map_or(0, |topic| topic.partitions);
+        if existing < partitions {
+            let doing = format!("adding partitions to a topic topic=`{name}`");
+            self.retry(&doing, |left| {
+                self.admin.create_partitions(name, partitions, left)
+            })?;
+        }
+        Ok(existing.max(partitions))
     }
 
     pub(super) fn delete(&self, name: &str) -> Result<bool> {
@@ -212,27 +240,23 @@ impl Cluster {
         })
     }
 
-    /// What a group has committed, as the broker keeps it. Waits while a transaction is in doubt.
-    fn stored(&self, group: &str) -> Result<Vec<(TopicPartition, u64, Vec<u8>)>> {
+    /// What a group has committed in `partitions`, or in all, as the broker keeps it.
+    /// Waits while a transaction is in doubt.
+    fn stored(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<GroupOffset>> {
         let doing = format!("reading what is committed group=`{group}`");
         let clock = &self.options.env.clock;
         // A transaction in doubt is settled by its timeout at the latest.
         let deadline = clock.monotonic() + self.options.transaction_timeout * 2;
         loop {
             let answer = self.retry(&doing, |left| {
-                match self.admin.group_offsets(group, left) {
+                match self.admin.group_offsets(group, partitions, left) {
                     Err(fault) if fault.code == code::UNSTABLE_OFFSETS => Ok(None),
                     Err(fault) if fault.code == code::GROUP_NOT_FOUND => Ok(Some(Vec::new())),
                     answer => answer.map(Some),
                 }
             })?;
             match answer {
-                Some(offsets) => {
-                    return Ok(offsets
-                        .into_iter()
-                        .map(|stored| (stored.partition, stored.offset, stored.metadata))
-                        .collect());
-                }
+                Some(offsets) => return Ok(offsets),
                 None if deadline <= clock.monotonic() => {
                     return Err(Error::unavailable(format!(
                         "{doing}: a transaction is still in doubt"
@@ -243,22 +267,52 @@ impl Cluster {
         }
     }
 
+    /// Waits until no transaction is in doubt in these partitions of a group. The list
+    /// of all that a group has committed leaves out a partition whose first commit is
+    /// in doubt, so who reads that list waits here first.
+    pub(super) fn wait_stable(&self, group: &str, partitions: &[TopicPartition]) -> Result<()> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        self.stored(group, partitions).map(|_| ())
+    }
+
+    /// All partitions of the topics that `wanted` accepts.
+    pub(super) fn partitions_of(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<TopicPartition>> {
+        let names = self.retry("listing topics", |left| self.admin.topic_names(left))?;
+        let names: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| wanted(name))
+            .collect();
+        let topics = self.retry("describing topics", |left| {
+            self.admin.describe_topics(&names, left)
+        })?;
+        let all = topics.iter().flat_map(|topic| {
+            let name: Arc<str> = topic.name.as_str().into();
+            (0..topic.partitions).map(move |partition| TopicPartition::new(name.clone(), partition))
+        });
+        Ok(all.collect())
+    }
+
     /// What a group has committed, in order, without what was committed in topics
     /// that are gone.
     pub(super) fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
-        let stored = self.stored(group)?;
-        let mut topics: Vec<&str> = stored.iter().map(|(place, ..)| &*place.topic).collect();
+        let stored = self.stored(group, &[])?;
+        let mut topics: Vec<&str> = stored.iter().map(|at| &*at.partition.topic).collect();
         topics.sort_unstable();
         topics.dedup();
         let exist = self.retry("describing topics", |left| {
             self.admin.describe_topics(&topics, left)
         })?;
-        let exists =
-            |place: &TopicPartition| exist.iter().any(|topic| topic.name == *place.topic);
+        let exists = |place: &TopicPartition| exist.iter().any(|topic| topic.name == *place.topic);
         let mut committed: Vec<_> = stored
             .iter()
-            .filter(|(place, ..)| exists(place))
-            .map(|(place, offset, text)| positions::decode(place.clone(), *offset, text))
+            .filter(|at| exists(&at.partition))
+            .map(|at| positions::decode(at.partition.clone(), at.offset, &at.metadata))
             .collect();
         committed.sort_by(|left, right| left.0.cmp(&right.0));
         Ok(committed)
@@ -280,9 +334,9 @@ impl Cluster {
     /// Forgets what a group has committed, and its internal topics.
     pub(super) fn forget(&self, group: &str) -> Result<()> {
         let internal: Vec<Arc<str>> = self
-            .stored(group)?
+            .stored(group, &[])?
             .into_iter()
-            .map(|(place, ..)| place.topic)
+            .map(|at| at.partition.topic)
             .filter(|topic| topic.starts_with(positions::PREFIX))
             .collect();
         let doing = format!("forgetting a group group=`{group}`");

@@ -75,5 +75,6 @@ pub(super) fn is_about_topic(fault: &Fault) -> bool {
             | code::UNKNOWN_TOPIC_ID
             | code::UNKNOWN_TOPIC_LOCAL
             | code::UNKNOWN_PARTITION_LOCAL
+            | code::NO_ENTRY
     )
 }

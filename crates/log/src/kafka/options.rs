@@ -189,12 +189,19 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |(name, value): (&String, &String)| {
-            let value = if is_secret(name) { "…".into() } else { value.clone() };
+            let value = if is_secret(name) {
+                "…".into()
+            } else {
+                value.clone()
+            };
             (name.clone(), value)
         };
         out.debug_struct("Options")
             .field("brokers", &self.brokers)
-            .field("settings", &self.settings.iter().map(shown).collect::<BTreeMap<_, _>>())
+            .field(
+                "settings",
+                &self.settings.iter().map(shown).collect::<BTreeMap<_, _>>(),
+            )
             .field("group_protocol", &self.group_protocol)
             .field("group_instance_id", &self.group_instance_id)
             .field("instance", &self.instance)
@@ -206,7 +213,15 @@ impl fmt::Debug for Options {
 /// Whether a setting's value must never be shown. A name that is not known to be
 /// harmless counts as a secret if it looks like one.
 fn is_secret(name: &str) -> bool {
-    const PARTS: [&str; 7] = ["password", "secret", "key", "token", "oauthbearer", "assertion", "pem"];
+    const PARTS: [&str; 7] = [
+        "password",
+        "secret",
+        "key",
+        "token",
+        "oauthbearer",
+        "assertion",
+        "pem",
+    ];
     PARTS.iter().any(|part| name.contains(part)) && name != "ssl.key.location"
 }
 

@@ -36,23 +36,26 @@ pub(super) fn is_topic_name(name: &str) -> bool {
 
 /// The internal topic for a group's positions of a name that is no topic's.
 pub(super) fn internal_topic(group: &str, name: &str) -> Arc<str> {
-    let plain = |text: &str, chars_max: usize| -> String {
-        let replace = |char: char| {
-            if char.is_ascii_alphanumeric() || matches!(char, '.' | '-') {
-                char
-            } else {
-                '_'
-            }
-        };
-        text.chars().take(chars_max).map(replace).collect()
-    };
     let hash = fnv1a(group.bytes().chain([0]).chain(name.bytes()));
-    format!(
-        "{PREFIX}{}--{}-{hash:016x}",
-        plain(group, 90),
-        plain(name, 90)
-    )
-    .into()
+    format!("{}{}-{hash:016x}", internal_prefix(group), plain(name)).into()
+}
+
+/// What the internal topics of a group begin with; those of a similar name may too.
+pub(super) fn internal_prefix(group: &str) -> String {
+    format!("{PREFIX}{}--", plain(group))
+}
+
+/// A name with what a topic's may not have replaced, and not too long.
+fn plain(name: &str) -> String {
+    const CHARS_MAX: usize = 90;
+    let replace = |char: char| {
+        if char.is_ascii_alphanumeric() || matches!(char, '.' | '-') {
+            char
+        } else {
+            '_'
+        }
+    };
+    name.chars().take(CHARS_MAX).map(replace).collect()
 }
 
 /// FNV-1a, 64 bits: the names of topics must never change with a library.
@@ -180,6 +183,7 @@ mod tests {
             for name in names {
                 let topic = internal_topic(group, name);
                 assert!(is_topic_name(&topic), "{topic}");
+                assert!(topic.starts_with(&internal_prefix(group)));
                 all.push(topic);
             }
         }

@@ -26,10 +26,15 @@ pub(super) fn received(timestamp: i64, headers: Headers) -> (i64, Headers) {
     let Some(last) = headers.as_deref().and_then(<[Header]>::last) else {
         return (timestamp, headers);
     };
-    let own = last.value.as_deref().and_then(|value| value.try_into().ok());
+    let own = last
+        .value
+        .as_deref()
+        .and_then(|value| value.try_into().ok());
     match own {
         Some(own) if timestamp == 1 && &*last.name == NAME => {
-            let others = headers.as_deref().map_or(&[][..], |all| &all[..all.len() - 1]);
+            let others = headers
+                .as_deref()
+                .map_or(&[][..], |all| &all[..all.len() - 1]);
             let others = (!others.is_empty()).then(|| others.to_vec().into());
             (i64::from_be_bytes(own), others)
         }

@@ -207,7 +207,10 @@ impl Client {
         let queue = Queue::new(self, wake);
         // SAFETY: client, list, options and queue live; the request copies the first two.
         unsafe {
-            Fault::take(sys::rd_kafka_AdminOptions_set_isolation_level(options.raw(), level))?;
+            Fault::take(sys::rd_kafka_AdminOptions_set_isolation_level(
+                options.raw(),
+                level,
+            ))?;
             sys::rd_kafka_ListOffsets(self.raw(), list.raw(), options.raw(), queue.raw());
         }
         Ok(OffsetsAsked(queue))
@@ -266,10 +269,14 @@ impl Client {
         let topics = unsafe {
             sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len())
         };
-        let event = self.ask(Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit, |options, queue| {
-            // SAFETY: all live; the request copies the collection and the options.
-            unsafe { sys::rd_kafka_DescribeTopics(self.raw(), topics, options.raw(), queue) };
-        });
+        let event = self.ask(
+            Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+            limit,
+            |options, queue| {
+                // SAFETY: all live; the request copies the collection and the options.
+                unsafe { sys::rd_kafka_DescribeTopics(self.raw(), topics, options.raw(), queue) };
+            },
+        );
         // SAFETY: it was made above and is used no more.
         unsafe { sys::rd_kafka_TopicCollection_destroy(topics) };
         let event = event?;
@@ -311,12 +318,22 @@ impl Client {
             }
         }
         let mut topics = [new];
-        let event = self.ask(Op::RD_KAFKA_ADMIN_OP_CREATETOPICS, limit, |options, queue| {
-            // SAFETY: all live; the request copies the topics and the options.
-            unsafe {
-                sys::rd_kafka_CreateTopics(self.raw(), topics.as_mut_ptr(), 1, options.raw(), queue);
-            }
-        });
+        let event = self.ask(
+            Op::RD_KAFKA_ADMIN_OP_CREATETOPICS,
+            limit,
+            |options, queue| {
+                // SAFETY: all live; the request copies the topics and the options.
+                unsafe {
+                    sys::rd_kafka_CreateTopics(
+                        self.raw(),
+                        topics.as_mut_ptr(),
+                        1,
+                        options.raw(),
+                        queue,
+                    );
+                }
+            },
+        );
         // SAFETY: it was made above and is used no more.
         unsafe { sys::rd_kafka_NewTopic_destroy(new) };
         let event = event?;
@@ -355,12 +372,22 @@ impl Client {
             return Err(Fault::invalid(unsafe { text_of(text.as_ptr()) }));
         }
         let mut all = [new];
-        let event = self.ask(Op::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, limit, |options, queue| {
-            // SAFETY: all live; the request copies them.
-            unsafe {
-                sys::rd_kafka_CreatePartitions(self.raw(), all.as_mut_ptr(), 1, options.raw(), queue);
-            }
-        });
+        let event = self.ask(
+            Op::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS,
+            limit,
+            |options, queue| {
+                // SAFETY: all live; the request copies them.
+                unsafe {
+                    sys::rd_kafka_CreatePartitions(
+                        self.raw(),
+                        all.as_mut_ptr(),
+                        1,
+                        options.raw(),
+                        queue,
+                    );
+                }
+            },
+        );
         // SAFETY: it was made above and is used no more.
         unsafe { sys::rd_kafka_NewPartitions_destroy(new) };
         let event = event?;
@@ -382,12 +409,22 @@ impl Client {
         // SAFETY: the name lives and is copied.
         let deleted = unsafe { sys::rd_kafka_DeleteTopic_new(name.as_ptr()) };
         let mut all = [deleted];
-        let event = self.ask(Op::RD_KAFKA_ADMIN_OP_DELETETOPICS, limit, |options, queue| {
-            // SAFETY: all live; the request copies them.
-            unsafe {
-                sys::rd_kafka_DeleteTopics(self.raw(), all.as_mut_ptr(), 1, options.raw(), queue);
-            }
-        });
+        let event = self.ask(
+            Op::RD_KAFKA_ADMIN_OP_DELETETOPICS,
+            limit,
+            |options, queue| {
+                // SAFETY: all live; the request copies them.
+                unsafe {
+                    sys::rd_kafka_DeleteTopics(
+                        self.raw(),
+                        all.as_mut_ptr(),
+                        1,
+                        options.raw(),
+                        queue,
+                    );
+                }
+            },
+        );
         // SAFETY: it was made above and is used no more.
         unsafe { sys::rd_kafka_DeleteTopic_destroy(deleted) };
         let event = event?;
@@ -423,18 +460,22 @@ impl Client {
                 )
             });
         }
-        let event = self.ask(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, limit, |options, queue| {
-            // SAFETY: all live; the request copies them.
-            unsafe {
-                sys::rd_kafka_DescribeConfigs(
-                    self.raw(),
-                    resources.as_mut_ptr(),
-                    resources.len(),
-                    options.raw(),
-                    queue,
-                );
-            }
-        });
+        let event = self.ask(
+            Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
+            limit,
+            |options, queue| {
+                // SAFETY: all live; the request copies them.
+                unsafe {
+                    sys::rd_kafka_DescribeConfigs(
+                        self.raw(),
+                        resources.as_mut_ptr(),
+                        resources.len(),
+                        options.raw(),
+                        queue,
+                    );
+                }
+            },
+        );
         for resource in resources {
             // SAFETY: it was made above and is used no more.
             unsafe { sys::rd_kafka_ConfigResource_destroy(resource) };
@@ -460,7 +501,10 @@ impl Client {
     }
 
     /// The names of all groups.
-    pub(in super::super) fn groups(self: &Arc<Self>, limit: Duration) -> Result<Vec<String>, Fault> {
+    pub(in super::super) fn groups(
+        self: &Arc<Self>,
+        limit: Duration,
+    ) -> Result<Vec<String>, Fault> {
         let op = Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS;
         let event = self.ask(op, limit, |options, queue| {
             // SAFETY: all live; the request copies the options.
@@ -469,9 +513,8 @@ impl Client {
         // SAFETY: the event lives and is of this kind; its parts live as long.
         unsafe {
             let result = sys::rd_kafka_event_ListConsumerGroups_result(event.raw());
-            let faults = items(|count| {
-                sys::rd_kafka_ListConsumerGroups_result_errors(result, count)
-            });
+            let faults =
+                items(|count| sys::rd_kafka_ListConsumerGroups_result_errors(result, count));
             if let Some(fault) = faults.map(|error| Fault::read(error)).next() {
                 return Err(fault);
             }
@@ -482,17 +525,28 @@ impl Client {
         }
     }
 
-    /// What a group has committed. An offset of a transaction in doubt is the fault
-    /// `UNSTABLE_OFFSETS`.
+    /// What a group has committed, in these partitions or, without any, in all. An
+    /// offset of a transaction in doubt is the fault `UNSTABLE_OFFSETS`, except that
+    /// the list of all leaves out a partition that was never committed before.
     pub(in super::super) fn group_offsets(
         self: &Arc<Self>,
         group: &str,
+        partitions: &[TopicPartition],
         limit: Duration,
     ) -> Result<Vec<GroupOffset>, Fault> {
         let name = c_string(group)?;
-        // SAFETY: the name lives and is copied; no partitions are all of them.
+        let mut list = Partitions::new(partitions.len());
+        for partition in partitions {
+            list.push(&partition.topic, partition.partition, code::NO_OFFSET)?;
+        }
+        let list_or_all = if partitions.is_empty() {
+            std::ptr::null()
+        } else {
+            list.raw().cast_const()
+        };
+        // SAFETY: name and list live and are copied; no list is all of them.
         let request =
-            unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), std::ptr::null()) };
+            unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), list_or_all) };
         let mut all = [request];
         let op = Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
         let mut refused = Ok(());
@@ -554,12 +608,22 @@ impl Client {
         // SAFETY: the name lives and is copied.
         let deleted = unsafe { sys::rd_kafka_DeleteGroup_new(name.as_ptr()) };
         let mut all = [deleted];
-        let event = self.ask(Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS, limit, |options, queue| {
-            // SAFETY: all live; the request copies them.
-            unsafe {
-                sys::rd_kafka_DeleteGroups(self.raw(), all.as_mut_ptr(), 1, options.raw(), queue);
-            }
-        });
+        let event = self.ask(
+            Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS,
+            limit,
+            |options, queue| {
+                // SAFETY: all live; the request copies them.
+                unsafe {
+                    sys::rd_kafka_DeleteGroups(
+                        self.raw(),
+                        all.as_mut_ptr(),
+                        1,
+                        options.raw(),
+                        queue,
+                    );
+                }
+            },
+        );
         // SAFETY: it was made above and is used no more.
         unsafe { sys::rd_kafka_DeleteGroup_destroy(deleted) };
         let event = event?;
@@ -634,7 +698,11 @@ unsafe fn topic_results(
             0 => None,
             code => {
                 let text = text_of(sys::rd_kafka_topic_result_error_string(result));
-                let text = if text.is_empty() { Fault::of(code).text } else { text };
+                let text = if text.is_empty() {
+                    Fault::of(code).text
+                } else {
+                    text
+                };
                 Some(Fault {
                     text,
                     ..Fault::of(code)

@@ -1,6 +1,8 @@
 //! Messages: consuming a partition in batches, producing one by one.
 
-use super::{Client, Events, Fault, Partitions, Queue, c_string, code, codes, millis, sys, text_of};
+use super::{
+    Client, Events, Fault, Partitions, Queue, c_string, code, codes, millis, sys, text_of,
+};
 use crate::kafka::wake::Wake;
 use headwater_core::{Header, Headers};
 use std::collections::VecDeque;
@@ -25,9 +27,8 @@ impl Topic {
     pub(in super::super) fn new(client: &Arc<Client>, name: &str) -> Result<Topic, Fault> {
         let name = c_string(name)?;
         // SAFETY: the client and the name live; no settings are those of the client.
-        let topic = unsafe {
-            sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), std::ptr::null_mut())
-        };
+        let topic =
+            unsafe { sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), std::ptr::null_mut()) };
         match NonNull::new(topic) {
             Some(topic) => Ok(Topic {
                 topic,
@@ -221,6 +222,8 @@ pub(in super::super) struct PartitionQueue {
     batch: Vec<*mut sys::rd_kafka_message_t>,
     partition: u32,
     name: Arc<str>,
+    /// The newest end that was told.
+    end_told: Option<u64>,
     queue: Queue,
     /// They go in this order: messages, queue, topic with its client.
     topic: Topic,
@@ -257,38 +260,47 @@ impl PartitionQueue {
         offset: u64,
         wake: &Arc<Wake>,
     ) -> Result<PartitionQueue, Fault> {
-        let topic = Topic::new(client, name)?;
-        let queue = Queue::new(client, wake);
-        // SAFETY: topic and queue live, and the client ends before their memory goes.
-        let result = unsafe {
-            sys::rd_kafka_consume_start_queue(
-                topic.raw(),
-                partition as i32,
-                offset as i64,
-                queue.raw(),
-            )
-        };
-        if result != 0 {
-            // SAFETY: it reads a number of this thread.
-            return Err(Fault::of(unsafe { codes::rd_kafka_last_error() }));
-        }
-        Ok(PartitionQueue {
+        let queue = PartitionQueue {
             taken: VecDeque::new(),
             batch: Vec::new(),
             partition,
             name: name.clone(),
-            queue,
-            topic,
-        })
+            end_told: None,
+            queue: Queue::new(client, wake),
+            topic: Topic::new(client, name)?,
+        };
+        queue.begin(offset)?;
+        Ok(queue)
+    }
+
+    fn begin(&self, offset: u64) -> Result<(), Fault> {
+        // SAFETY: topic and queue live, and the client ends before their memory goes.
+        let result = unsafe {
+            sys::rd_kafka_consume_start_queue(
+                self.topic.raw(),
+                self.partition as i32,
+                offset as i64,
+                self.queue.raw(),
+            )
+        };
+        if result == 0 {
+            return Ok(());
+        }
+        // SAFETY: it reads a number of this thread.
+        Err(Fault::of(unsafe { codes::rd_kafka_last_error() }))
     }
 
     /// Takes up to `count` messages that have arrived; nothing waits. Returns where
-    /// the queue stands then: control records and aborted ones leave no message
-    /// behind, but move it.
+    /// the queue stands then, if that is known: control records and aborted ones leave
+    /// no message behind, but move it.
     pub(in super::super) fn take(&mut self, count: usize) -> Option<u64> {
+        if !self.queue.bell().take() {
+            return None;
+        }
         self.batch.clear();
         self.batch.reserve(count);
-        // SAFETY: the queue lives; `batch` has room for `count` pointers.
+        // SAFETY: the queue lives; `batch` has room for `count` pointers, of which so
+        // many are set as the call returns.
         let taken = unsafe {
             let taken = sys::rd_kafka_consume_batch_queue(
                 self.queue.raw(),
@@ -300,22 +312,37 @@ impl PartitionQueue {
             self.batch.set_len(taken);
             taken
         };
-        self.taken.extend(
-            self.batch
-                .drain(..)
-                .map(|message| NonNull::new(message).expect("a batch has no null messages")),
-        );
-        if taken == count { None } else { self.position() }
+        let mut has_failed = false;
+        for message in self.batch.drain(..) {
+            // SAFETY: the message lives.
+            match unsafe { consumed(message) } {
+                Consumed::End(offset) => self.end_told = Some(offset),
+                Consumed::Failed(_) => has_failed = true,
+                Consumed::Record { .. } => {}
+            }
+            self.taken
+                .push_back(NonNull::new(message).expect("a batch has no null messages"));
+        }
+        if taken == count {
+            self.queue.bell().keep();
+            return None;
+        }
+        // librdkafka counts a message that tells a failure as if it were a record.
+        if has_failed { None } else { self.position() }
     }
 
     /// The offset after the last message, control records included, that was taken.
     fn position(&self) -> Option<u64> {
         let mut list = Partitions::new(1);
-        list.push(&self.name, self.partition, code::NO_OFFSET).ok()?;
+        list.push(&self.name, self.partition, code::NO_OFFSET)
+            .ok()?;
         // SAFETY: client and list live.
         unsafe { codes::rd_kafka_position(self.topic.client.raw(), list.raw()) };
         let entry = list.entries().into_iter().next()?;
-        u64::try_from(entry.offset).ok()
+        let position = u64::try_from(entry.offset).ok()?;
+        // So it does one that tells the end.
+        let is_end = self.end_told.is_some_and(|end| end + 1 == position);
+        Some(position - u64::from(is_end))
     }
 
     /// The end of the partition, open transactions counted, in the newest answer
@@ -376,7 +403,13 @@ impl PartitionQueue {
         while self.has_taken() {
             self.pop();
         }
-        Fault::check(code)
+        if code != code::ERRONEOUS_STATE {
+            return Fault::check(code);
+        }
+        // It had stopped at a failure. Nobody fetches it, so the stop is immediate.
+        // SAFETY: the topic lives.
+        unsafe { sys::rd_kafka_consume_stop(self.topic.raw(), self.partition as i32) };
+        self.begin(offset)
     }
 
     /// What has happened inside the client.
@@ -445,13 +478,7 @@ unsafe fn headers_of(message: *const sys::rd_kafka_message_t) -> Headers {
         let mut headers = Vec::with_capacity(count);
         for index in 0..count {
             let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
-            sys::rd_kafka_header_get_all(
-                list,
-                index,
-                &raw mut name,
-                &raw mut value,
-                &raw mut size,
-            );
+            sys::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut size);
             let value = value.cast::<u8>();
             headers.push(Header {
                 name: text_of(name).into(),

@@ -14,11 +14,13 @@ mod group;
 mod messages;
 mod transaction;
 
-pub(super) use admin::{GroupOffset, Isolation, NewTopic, OffsetsAsked, OffsetSpec, TopicDescription};
-pub(super) use group::{GroupEvent, GroupMetadata};
-pub(super) use messages::{Delivered, Message, PartitionQueue, Topic};
+pub(super) use admin::{
+    GroupOffset, Isolation, NewTopic, OffsetSpec, OffsetsAsked, TopicDescription,
+};
+pub(super) use group::{GroupEvent, GroupEvents, GroupMetadata};
+pub(super) use messages::{Consumed, Delivered, Deliveries, Message, PartitionQueue, Topic};
 
-use super::wake::Wake;
+use super::wake::{Bell, Wake};
 use headwater_core::TopicPartition;
 use rdkafka_sys::bindings as sys;
 use std::collections::VecDeque;
@@ -42,6 +44,12 @@ mod codes {
             result: *const sys::rd_kafka_topic_result_t,
         ) -> c_int;
         pub(super) fn rd_kafka_last_error() -> c_int;
+        pub(super) fn rd_kafka_flush(rk: *mut sys::rd_kafka_t, timeout_ms: c_int) -> c_int;
+        pub(super) fn rd_kafka_fatal_error(
+            rk: *mut sys::rd_kafka_t,
+            errstr: *mut c_char,
+            errstr_size: usize,
+        ) -> c_int;
         pub(super) fn rd_kafka_subscribe(
             rk: *mut sys::rd_kafka_t,
             topics: *const sys::rd_kafka_topic_partition_list_t,
@@ -128,7 +136,11 @@ impl Fault {
     }
 
     fn check(code: c_int) -> Result<(), Fault> {
-        if code == 0 { Ok(()) } else { Err(Fault::of(code)) }
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(Fault::of(code))
+        }
     }
 
     /// Takes an error object; null is success.
@@ -169,6 +181,9 @@ pub(super) mod code {
 
     pub(in super::super) const TIMED_OUT: i32 = Code::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
     pub(in super::super) const INVALID_ARGUMENT: i32 = Code::RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
+    pub(in super::super) const ERRONEOUS_STATE: i32 = Code::RD_KAFKA_RESP_ERR__STATE as i32;
+    /// No partition asked about has a leader: the topic may be gone.
+    pub(in super::super) const NO_ENTRY: i32 = Code::RD_KAFKA_RESP_ERR__NOENT as i32;
     pub(in super::super) const QUEUE_FULL: i32 = Code::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32;
     pub(in super::super) const PARTITION_EOF: i32 = Code::RD_KAFKA_RESP_ERR__PARTITION_EOF as i32;
     pub(in super::super) const AUTO_OFFSET_RESET: i32 =
@@ -213,11 +228,11 @@ pub(super) mod code {
         Code::RD_KAFKA_RESP_ERR_POLICY_VIOLATION as i32;
     pub(in super::super) const INVALID_REPLICATION_FACTOR: i32 =
         Code::RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR as i32;
-    pub(in super::super) const INVALID_TOPIC: i32 =
-        Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION as i32;
+    pub(in super::super) const INVALID_TOPIC: i32 = Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION as i32;
     pub(in super::super) const ILLEGAL_GENERATION: i32 =
         Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION as i32;
-    pub(in super::super) const UNKNOWN_MEMBER: i32 = Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID as i32;
+    pub(in super::super) const UNKNOWN_MEMBER: i32 =
+        Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID as i32;
     pub(in super::super) const FENCED_INSTANCE: i32 =
         Code::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID as i32;
     pub(in super::super) const INVALID_PRODUCER_EPOCH: i32 =
@@ -345,8 +360,14 @@ unsafe extern "C" fn on_error(
     let (events, text) = unsafe { (opaque.cast::<Events>().as_ref(), text_of(reason)) };
     let Some(events) = events else { return };
     events.say(text.clone());
-    if matches!(code, self::code::AUTHENTICATION | self::code::SASL_AUTHENTICATION) {
-        let mut refused = events.refused.lock().unwrap_or_else(PoisonError::into_inner);
+    if matches!(
+        code,
+        self::code::AUTHENTICATION | self::code::SASL_AUTHENTICATION
+    ) {
+        let mut refused = events
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *refused = Some(Fault {
             text,
             ..Fault::of(code)
@@ -473,7 +494,11 @@ impl Client {
                     text_of(text.as_ptr())
                 };
                 // The text may hold the value, which may be a secret.
-                let text = if value.is_empty() { text } else { text.replace(value.as_str(), "…") };
+                let text = if value.is_empty() {
+                    text
+                } else {
+                    text.replace(value.as_str(), "…")
+                };
                 return Err(Fault::invalid(format!("{text} setting=`{name}`")));
             }
         }
@@ -524,6 +549,19 @@ impl Client {
         &self.events
     }
 
+    /// Whether it can do nothing any more.
+    pub(super) fn is_ended(&self) -> bool {
+        let mut text = [0; TEXT_MAX];
+        // SAFETY: client and buffer live.
+        unsafe { codes::rd_kafka_fatal_error(self.raw(), text.as_mut_ptr(), TEXT_MAX) != 0 }
+    }
+
+    /// Sends what waits for more company to be sent with, and waits a moment.
+    pub(super) fn push_out(&self) {
+        // SAFETY: the client lives. Its reports are events, so nothing is served here.
+        unsafe { codes::rd_kafka_flush(self.raw(), 1) };
+    }
+
     /// Lets errors be told to [`Events`]; for a client whose queue nobody serves.
     pub(super) fn serve_errors(&self) {
         // SAFETY: the client lives. Nothing waits.
@@ -535,7 +573,10 @@ impl Drop for Client {
     /// Ends its threads. They end within milliseconds; one that hangs is left alone
     /// rather than waited for.
     fn drop(&mut self) {
-        struct Doomed(NonNull<sys::rd_kafka_t>, #[expect(dead_code, reason = "kept for callbacks")] Arc<Events>);
+        struct Doomed(
+            NonNull<sys::rd_kafka_t>,
+            #[expect(dead_code, reason = "kept for callbacks")] Arc<Events>,
+        );
         // SAFETY: as for `Client`.
         unsafe impl Send for Doomed {}
         impl Doomed {
@@ -568,7 +609,7 @@ impl Drop for Client {
 struct Queue {
     queue: NonNull<sys::rd_kafka_queue_t>,
     /// What it rings, as the pointer that the callback gets.
-    wake: *const Wake,
+    bell: *const Bell,
     /// It goes after the queue.
     client: Arc<Client>,
 }
@@ -579,9 +620,9 @@ unsafe impl Send for Queue {}
 unsafe impl Sync for Queue {}
 
 unsafe extern "C" fn on_arrival(_rk: *mut sys::rd_kafka_t, opaque: *mut c_void) {
-    // SAFETY: a queue keeps its `Wake` until it has taken this callback back.
-    if let Some(wake) = unsafe { opaque.cast::<Wake>().as_ref() } {
-        wake.ring();
+    // SAFETY: a queue keeps its `Bell` until it has taken this callback back.
+    if let Some(bell) = unsafe { opaque.cast::<Bell>().as_ref() } {
+        bell.ring();
     }
 }
 
@@ -602,24 +643,30 @@ impl Queue {
 
     fn own(client: &Arc<Client>, queue: *mut sys::rd_kafka_queue_t, wake: &Arc<Wake>) -> Queue {
         let queue = NonNull::new(queue).expect("librdkafka ends the process without memory");
-        let wake = Arc::into_raw(wake.clone());
+        let bell = Box::into_raw(Box::new(Bell::new(wake))).cast_const();
         // SAFETY: both live until `drop`, which takes the callback back first.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(
                 queue.as_ptr(),
                 Some(on_arrival),
-                wake.cast_mut().cast(),
+                bell.cast_mut().cast(),
             );
         }
         Queue {
             queue,
-            wake,
+            bell,
             client: client.clone(),
         }
     }
 
     fn raw(&self) -> *mut sys::rd_kafka_queue_t {
         self.queue.as_ptr()
+    }
+
+    /// What it rings.
+    fn bell(&self) -> &Bell {
+        // SAFETY: it is ours until `drop`.
+        unsafe { &*self.bell }
     }
 
     /// The next event, waiting so long for it.
@@ -633,11 +680,11 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: the queue lives. Callbacks run under its lock, so none is under
-        // way once this one is gone, and the `Wake` of `into_raw` may go.
+        // way once this one is gone, and the bell of `into_raw` may go.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.raw(), None, std::ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.raw());
-            drop(Arc::from_raw(self.wake));
+            drop(Box::from_raw(self.bell.cast_mut()));
         }
     }
 }
@@ -694,8 +741,11 @@ impl Partitions {
         let topic = c_string(topic)?;
         // SAFETY: the list lives and copies the name; the entry lives until the next push.
         unsafe {
-            let entry =
-                sys::rd_kafka_topic_partition_list_add(self.raw(), topic.as_ptr(), partition as i32);
+            let entry = sys::rd_kafka_topic_partition_list_add(
+                self.raw(),
+                topic.as_ptr(),
+                partition as i32,
+            );
             (*entry).offset = offset;
         }
         Ok(())
@@ -720,7 +770,11 @@ impl Partitions {
             (*entry).offset = offset;
             if !metadata.is_empty() {
                 let copy = sys::rd_kafka_mem_malloc(std::ptr::null_mut(), metadata.len());
-                std::ptr::copy_nonoverlapping(text.as_ptr().cast::<u8>(), copy.cast(), metadata.len());
+                std::ptr::copy_nonoverlapping(
+                    text.as_ptr().cast::<u8>(),
+                    copy.cast(),
+                    metadata.len(),
+                );
                 (*entry).metadata = copy;
                 (*entry).metadata_size = metadata.len();
             }

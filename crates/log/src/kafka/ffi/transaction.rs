@@ -51,11 +51,4 @@ impl Client {
         // SAFETY: the client lives.
         unsafe { Fault::take(sys::rd_kafka_abort_transaction(self.raw(), millis(limit))) }
     }
-
-    /// Drops what is queued and what is under way; each message is reported failed.
-    pub(in super::super) fn purge(&self) {
-        let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
-        // SAFETY: the client lives.
-        unsafe { sys::rd_kafka_purge(self.raw(), flags | sys::RD_KAFKA_PURGE_F_NON_BLOCKING) };
-    }
 }

@@ -1,0 +1,105 @@
+//! The cluster behind the [`Log`] trait.
+
+use super::cluster::Cluster;
+use super::member::KafkaMember;
+use super::options::Options;
+use super::producer::KafkaProducer;
+use super::reader::KafkaReader;
+use crate::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
+use headwater_core::{Error, Position, Result, TopicPartition};
+use std::sync::Arc;
+
+/// A log on a Kafka cluster. Clone the [`Arc`] to share it.
+pub struct KafkaLog {
+    cluster: Arc<Cluster>,
+}
+
+impl KafkaLog {
+    /// A log on the cluster that `options` name. No broker is contacted.
+    ///
+    /// # Errors
+    /// `Invalid` for a setting that the client does not know or that Headwater sets.
+    pub fn new(options: Options) -> Result<Arc<KafkaLog>> {
+        Ok(Arc::new(KafkaLog {
+            cluster: Cluster::new(options)?,
+        }))
+    }
+}
+
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("KafkaLog")
+            .field(&self.cluster.options)
+            .finish()
+    }
+}
+
+impl Log for KafkaLog {
+    fn describe(&self) -> String {
+        format!("kafka at {}", self.cluster.options.brokers)
+    }
+
+    fn create_topic(&self, name: &str, config: &TopicConfig) -> Result<bool> {
+        crate::check_topic(name, config)?;
+        if self.cluster.create(name, config)? {
+            return Ok(true);
+        }
+        let existing = self.topic(name)?;
+        let existing = existing.ok_or_else(|| {
+            Error::unavailable(format!("the topic is being deleted topic=`{name}`"))
+        })?;
+        crate::check_same_partitions(&existing, config).map(|()| false)
+    }
+
+    fn topic(&self, name: &str) -> Result<Option<TopicInfo>> {
+        if !super::positions::is_topic_name(name) {
+            return Ok(None);
+        }
+        Ok(self.cluster.topics(Some(&[name]))?.pop())
+    }
+
+    fn topics(&self) -> Result<Vec<TopicInfo>> {
+        self.cluster.topics(None)
+    }
+
+    fn delete_topic(&self, name: &str) -> Result<bool> {
+        self.cluster.delete(name)
+    }
+
+    fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {
+        self.cluster.check(partition)?;
+        self.cluster.bounds(partition)
+    }
+
+    fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64> {
+        let bounds = self.bounds(partition)?;
+        let offset = |position| crate::offset_of(partition, position);
+        let from = offset(from)?.max(offset(bounds.start)?);
+        Ok(offset(bounds.end)?.saturating_sub(from))
+    }
+
+    fn reader(&self, from: &[(TopicPartition, Position)]) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(KafkaReader::new(self.cluster.clone(), from)?))
+    }
+
+    fn producer(&self) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(KafkaProducer::new(self.cluster.clone())))
+    }
+
+    fn join(&self, group: &str, leads: &[Arc<str>]) -> Result<Box<dyn Member>> {
+        let member = KafkaMember::join(self.cluster.clone(), group, leads)?;
+        Ok(Box::new(member))
+    }
+
+    fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
+        self.cluster.committed(group)
+    }
+
+    fn groups(&self) -> Result<Vec<String>> {
+        self.cluster.groups()
+    }
+
+    fn forget_group(&self, group: &str) -> Result<()> {
+        self.cluster.forget(group)
+    }
+}
