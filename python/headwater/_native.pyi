@@ -5,6 +5,8 @@ from datetime import timedelta
 from os import PathLike
 from typing import Any, Protocol, final
 
+from headwater.kafka.configuration import Connection
+
 __all__ = [
     "Aggregate",
     "Expr",
@@ -260,6 +262,8 @@ class State:
 class Log:
     @staticmethod
     def open(directory: str | PathLike[str]) -> Log: ...
+    @staticmethod
+    def connect(connection: Connection) -> Log: ...
     def describe(self) -> str: ...
     def topics(self) -> list[tuple[str, int]]: ...
     def create_topic(self, name: str, config: _TopicConfig) -> bool: ...

@@ -12,14 +12,17 @@ from headwater import _functions, _native
 from headwater._durations import milliseconds, seconds
 from headwater._interactive import is_interactive
 from headwater._signals import StopOnSignal
-from headwater.app_config import ApplicationConfig, checked_name, default_directory, default_name
+from headwater.app_config import (
+    ApplicationConfig,
+    checked_name,
+    default_broker,
+    default_directory,
+    default_name,
+)
 from headwater.dataframe.dataframe import StreamingDataFrame
 from headwater.dataframe.registry import FrameRegistry
-from headwater.errors import (
-    InvalidOperation,
-    KafkaNotSupportedError,
-    StreamingDataFrameDuplicate,
-)
+from headwater.errors import InvalidOperation, StreamingDataFrameDuplicate
+from headwater.kafka.configuration import ConnectionConfig, connection_of
 from headwater.models import TimestampType, Topic, TopicConfig
 from headwater.producer import Producer
 from headwater.topic_data import TopicData
@@ -27,7 +30,7 @@ from headwater.topic_data import TopicData
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from headwater.app_config import OnError
+    from headwater.app_config import GroupProtocol, Guarantee, OnError
     from headwater.models.topic import TimestampExtractor, TopicFormats
     from headwater.sources import Source
 
@@ -36,24 +39,20 @@ __all__ = ["Application", "RunReport"]
 _LOGGER = logging.getLogger("headwater")
 
 # What programs written for Quix Streams may still pass, and what to do instead.
-_KAFKA_ONLY = "it is a setting of Kafka, which arrives in a later release"
+_OURS = "the engine sets it"
 _QUIX_ONLY = {
-    "consumer_extra_config": _KAFKA_ONLY,
-    "producer_extra_config": _KAFKA_ONLY,
-    "request_timeout": _KAFKA_ONLY,
-    "topic_create_timeout": _KAFKA_ONLY,
-    "broker_availability_timeout": _KAFKA_ONLY,
-    "consumer_poll_timeout": _KAFKA_ONLY,
-    "producer_poll_timeout": _KAFKA_ONLY,
-    "max_partition_buffer_size": _KAFKA_ONLY,
-    "topic_manager": _KAFKA_ONLY,
+    "request_timeout": _OURS,
+    "topic_create_timeout": _OURS,
+    "consumer_poll_timeout": _OURS,
+    "producer_poll_timeout": _OURS,
+    "max_partition_buffer_size": _OURS,
+    "topic_manager": "give topics a TopicConfig",
     "on_consumer_error": "use on_error=",
     "on_processing_error": "use on_error=, a function of the error that decides",
     "on_producer_error": "use on_error=",
     "state_dir": "state lives in the log; its directory is directory=",
     "rocksdb_options": "state lives in memory and in the log",
     "use_changelog_topics": "state always has a changelog",
-    "processing_guarantee": "the embedded log is always exactly-once",
     "on_message_processed": "use sdf.update(f)",
     "quix_sdk_token": "Headwater knows no vendor's cloud",
     "quix_portal_api": "Headwater knows no vendor's cloud",
@@ -102,8 +101,10 @@ class Application:
     Parameters
     ----------
     broker_address
-        Kafka arrives in a later release; without it records live in the embedded
-        log, a directory that any number of processes on this host share.
+        The brokers of a Kafka cluster, ``"host:port"``, ``"kafka://host:port"`` or a
+        `ConnectionConfig`; by default ``HEADWATER_BROKER``. Without it records live
+        in the embedded log, a directory that any number of processes on this host
+        share.
     name, consumer_group
         The application's name, one or the other: it owns positions and state. By
         default the name of the script.
@@ -138,6 +139,21 @@ class Application:
         Whether missing topics are made.
     loglevel
         The level of messages on the error output, or None to leave logging alone.
+    processing_guarantee
+        On Kafka: ``"exactly-once"``, or ``"at-least-once"``, which is cheaper and
+        after a crash repeats what was in flight. The embedded log is always exactly
+        once.
+    group_protocol
+        How processes share partitions out: ``"classic"``, or ``"consumer"`` on Kafka
+        4.0 and newer.
+    group_instance_id
+        A name that makes this process a static member of its group: back within the
+        session timeout, it keeps its partitions.
+    consumer_extra_config, producer_extra_config
+        More settings of the client, by librdkafka's names.
+    broker_availability_timeout
+        How many seconds to wait for brokers that are gone before `run` raises; 0
+        waits for ever.
 
     Examples
     --------
@@ -156,7 +172,7 @@ class Application:
 
     def __init__(
         self,
-        broker_address: str | None = None,
+        broker_address: str | ConnectionConfig | None = None,
         *,
         consumer_group: str | None = None,
         name: str | None = None,
@@ -171,14 +187,14 @@ class Application:
         max_future: int | timedelta = 86_400_000,
         auto_create_topics: bool = True,
         loglevel: str | int | None = "INFO",
+        processing_guarantee: Guarantee | None = None,
+        group_protocol: GroupProtocol = "classic",
+        group_instance_id: str | None = None,
+        consumer_extra_config: dict[str, Any] | None = None,
+        producer_extra_config: dict[str, Any] | None = None,
+        broker_availability_timeout: float | timedelta = 0,
         **unsupported: Any,
     ) -> None:
-        if broker_address is not None:
-            msg = (
-                "Kafka arrives in a later release; leave out broker_address to use the embedded "
-                "log, which needs nothing installed"
-            )
-            raise KafkaNotSupportedError(msg)
         for option in unsupported:
             reason = _QUIX_ONLY.get(option)
             msg = f"Application() got an unexpected keyword argument {option!r}"
@@ -186,6 +202,7 @@ class Application:
         if name is not None and consumer_group is not None and name != consumer_group:
             msg = "name and consumer_group are the same thing; give one of them"
             raise InvalidOperation(msg)
+        address = broker_address if broker_address is not None else default_broker()
         self._config = ApplicationConfig(
             name=checked_name(name or consumer_group or default_name()),
             directory=Path(directory) if directory is not None else default_directory(),
@@ -203,6 +220,14 @@ class Application:
             max_future_ms=milliseconds(max_future, "max_future"),
             auto_create_topics=auto_create_topics,
             loglevel=loglevel,
+            broker=connection_of(address) if address else None,
+            processing_guarantee=_guarantee(processing_guarantee, is_embedded=not address),
+            group_protocol=_choice(group_protocol, "group_protocol", ("classic", "consumer")),
+            group_instance_id=group_instance_id,
+            client_settings=_client_settings(consumer_extra_config, producer_extra_config),
+            broker_availability_timeout=_seconds(
+                broker_availability_timeout or None, "broker_availability_timeout"
+            ),
         )
         self._opened: _native.Log | None = None
         self._stopper = _native.Stopper()
@@ -494,7 +519,12 @@ class Application:
     @property
     def _log(self) -> _native.Log:
         if self._opened is None:
-            self._opened = _native.Log.open(self._config.directory)
+            connection = self._config.connection
+            self._opened = (
+                _native.Log.open(self._config.directory)
+                if connection is None
+                else _native.Log.connect(connection)
+            )
         return self._opened
 
     def get_producer(self) -> Producer:
@@ -541,6 +571,23 @@ class Application:
 
     def __repr__(self) -> str:
         return f"Application(name={self._config.name!r}, directory={str(self._config.directory)!r})"
+
+
+def _guarantee(asked: Guarantee | None, *, is_embedded: bool) -> Guarantee:
+    if asked is None:
+        return "exactly-once" if is_embedded else "at-least-once"
+    _choice(asked, "processing_guarantee", ("at-least-once", "exactly-once"))
+    # The embedded log cannot do less.
+    return "exactly-once" if is_embedded else asked
+
+
+def _client_settings(*extra: dict[str, Any] | None) -> dict[str, str]:
+    """Join the settings for consumers and producers: one client's own are no other's."""
+
+    def text(value: object) -> str:
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return {name: text(value) for part in extra for name, value in (part or {}).items()}
 
 
 def _extractor(topic: Topic) -> _native.Function | None:

@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from headwater.errors import DataError, InvalidOperation
+from headwater.kafka.configuration import Connection, ConnectionConfig
 
 __all__ = ["ApplicationConfig", "ErrorDecision", "OnError"]
 
@@ -19,6 +20,10 @@ ErrorDecision: TypeAlias = Literal["stop", "skip", "dead-letter"]
 
 OnError: TypeAlias = ErrorDecision | Callable[[DataError], ErrorDecision | bool]
 """A decision, or a function that takes it."""
+
+
+Guarantee: TypeAlias = Literal["at-least-once", "exactly-once"]
+GroupProtocol: TypeAlias = Literal["classic", "consumer"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,35 @@ class ApplicationConfig:
     max_future_ms: int
     auto_create_topics: bool
     loglevel: str | int | None
+    broker: ConnectionConfig | None = None
+    processing_guarantee: Guarantee = "exactly-once"
+    group_protocol: GroupProtocol = "classic"
+    group_instance_id: str | None = None
+    client_settings: dict[str, str] = field(default_factory=dict, repr=False)
+    broker_availability_timeout: float | None = None
 
     @property
     def consumer_group(self) -> str:
         """The name, as Kafka calls it."""
         return self.name
+
+    @property
+    def connection(self) -> Connection | None:
+        """The cluster and how to behave there; None is the embedded log."""
+        if self.broker is None:
+            return None
+        settings = self.broker.as_librdkafka_dict()
+        brokers = settings.pop("bootstrap.servers")
+        return Connection(
+            brokers=brokers,
+            settings=settings | self.client_settings,
+            oauth_cb=self.broker.oauth_cb,
+            is_exactly_once=self.processing_guarantee == "exactly-once",
+            is_consumer_protocol=self.group_protocol == "consumer",
+            group_instance_id=self.group_instance_id,
+            directory=self.directory,
+            commit_interval=self.commit_interval,
+        )
 
     @property
     def auto_create_partitions(self) -> int | None:
@@ -52,6 +81,11 @@ class ApplicationConfig:
 def default_directory() -> Path:
     """Give the directory of the embedded log."""
     return Path(os.environ.get("HEADWATER_DIR") or ".headwater")
+
+
+def default_broker() -> str | None:
+    """Give the address of the brokers that the environment names."""
+    return os.environ.get("HEADWATER_BROKER") or None
 
 
 def default_name() -> str:

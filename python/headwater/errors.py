@@ -14,7 +14,6 @@ __all__ = [
     "HeadwaterError",
     "InternalError",
     "InvalidOperation",
-    "KafkaNotSupportedError",
     "MessageContextNotSetError",
     "ProducerClosed",
     "QuixException",
@@ -39,10 +38,6 @@ QuixException = HeadwaterError
 
 class InvalidOperation(HeadwaterError):
     """The program, or what it asks for, is wrong: change it."""
-
-
-class KafkaNotSupportedError(HeadwaterError, NotImplementedError):
-    """Kafka arrives in a later release; today records live in the embedded log."""
 
 
 class StreamingDataFrameDuplicate(InvalidOperation):

@@ -37,6 +37,7 @@ pub(crate) struct SettingsInput {
     max_out_of_orderness_ms: i64,
     max_future_ms: i64,
     auto_create_partitions: Option<u32>,
+    broker_availability_timeout: Option<f64>,
 }
 
 /// How one run begins and ends.
@@ -112,6 +113,10 @@ impl SettingsInput {
             max_out_of_orderness_ms: self.max_out_of_orderness_ms,
             max_future_ms: self.max_future_ms,
             auto_create_partitions: self.auto_create_partitions,
+            broker_availability_timeout: self
+                .broker_availability_timeout
+                .map(duration)
+                .transpose()?,
             ..Settings::new(self.name)
         })
     }

@@ -6,10 +6,15 @@ use crate::producer::PyProducer;
 use crate::reader::PyTopicReader;
 use headwater::core::env::Env;
 use headwater::log::embedded::{EmbeddedLog, Options};
+use headwater::log::kafka::{
+    GroupProtocol, Guarantee, Instance, KafkaLog, Options as KafkaOptions, Token, TokenSource,
+};
 use headwater::log::{Log, TopicConfig};
 use pyo3::prelude::*;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A log.
 #[pyclass(frozen, name = "Log", module = "headwater._native")]
@@ -37,6 +42,64 @@ impl From<ConfigInput> for TopicConfig {
     }
 }
 
+/// How to reach a cluster, as the facade's `Connection` says it.
+#[derive(FromPyObject)]
+pub(crate) struct ConnectionInput {
+    brokers: String,
+    settings: BTreeMap<String, String>,
+    oauth_cb: Option<Py<PyAny>>,
+    is_exactly_once: bool,
+    is_consumer_protocol: bool,
+    group_instance_id: Option<String>,
+    directory: PathBuf,
+    commit_interval: Option<f64>,
+}
+
+impl ConnectionInput {
+    fn options(self) -> KafkaOptions {
+        let mut options = KafkaOptions::new(self.brokers);
+        options.settings = self.settings;
+        let config = options.settings.get("sasl.oauthbearer.config").cloned();
+        options.token = self
+            .oauth_cb
+            .map(|ask| token_source(ask, config.unwrap_or_default()));
+        options.guarantee = match self.is_exactly_once {
+            true => Guarantee::ExactlyOnce,
+            false => Guarantee::AtLeastOnce,
+        };
+        options.group_protocol = match self.is_consumer_protocol {
+            true => GroupProtocol::Consumer,
+            false => GroupProtocol::Classic,
+        };
+        options.group_instance_id = self.group_instance_id;
+        options.instance = Instance::Slot(self.directory);
+        if let Some(interval) = self.commit_interval {
+            // A transaction must not be aborted while its epoch is still open.
+            let least = Duration::from_secs_f64(interval.max(0.0)) * 3;
+            options.transaction_timeout = options.transaction_timeout.max(least);
+        }
+        options.warn = Arc::new(warn);
+        options
+    }
+}
+
+/// Asks the user's function for a bearer token: it gets the setting
+/// `sasl.oauthbearer.config` and returns the token and when it expires, in seconds
+/// since 1970, as with confluent-kafka.
+fn token_source(ask: Py<PyAny>, config: String) -> Arc<TokenSource> {
+    Arc::new(move || {
+        Python::attach(|py| {
+            let (value, expires_s): (String, f64) = ask.bind(py).call1((&config,))?.extract()?;
+            Ok(Token {
+                value,
+                expires_ms: (expires_s * 1_000.0) as i64,
+                principal: "headwater".into(),
+            })
+        })
+        .map_err(|error: PyErr| error.to_string())
+    })
+}
+
 /// Hands a warning of the log's housekeeping to Python's logging.
 fn warn(warning: &str) {
     // At the interpreter's end there is nobody left to warn.
@@ -58,6 +121,15 @@ impl PyLog {
             ..Options::new(Env::system())
         };
         let log = py.detach(|| EmbeddedLog::open(&directory, options));
+        Ok(PyLog {
+            log: raise(py, log)?,
+        })
+    }
+
+    /// A log on a Kafka cluster; no broker is contacted.
+    #[staticmethod]
+    fn connect(py: Python<'_>, connection: ConnectionInput) -> PyResult<PyLog> {
+        let log = KafkaLog::new(connection.options()).map(|log| log as Arc<dyn Log>);
         Ok(PyLog {
             log: raise(py, log)?,
         })

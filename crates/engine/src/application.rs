@@ -374,16 +374,7 @@ impl Shared {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let done = std::mem::take(&mut self.totals().committed);
-        Report {
-            ended: lock(&self.ended).unwrap_or(Ended::Stopped),
-            records_in: done.records_in,
-            rows_out: done.rows_out,
-            records_out: done.records_out,
-            late: done.late,
-            skipped: done.skipped,
-            dead_lettered: done.dead_lettered,
-            collected: done.collected,
-        }
+        let ended = lock(&self.ended).unwrap_or(Ended::Stopped);
+        self.totals().report(ended)
     }
 }

@@ -3,7 +3,7 @@
 use crate::application::{Application, Shared};
 use crate::checkpoint::Epoch;
 use crate::delivery::Screen;
-use crate::settings::{Report, RunOptions};
+use crate::settings::{Report, RunOptions, Settings};
 use crate::tally::{Tally, Totals};
 use crate::worker::{Common, TaskSlot, Worker};
 use headwater_core::{Position, Result, TopicPartition};
@@ -122,7 +122,13 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
     Common {
         env: application.env.clone(),
         host: Arc::clone(&application.host),
-        settings: application.settings.clone(),
+        settings: Settings {
+            commit_interval: application
+                .settings
+                .commit_interval
+                .or_else(|| application.log.commit_interval()),
+            ..application.settings.clone()
+        },
         options: crew.options.clone(),
         plan: Arc::clone(plan),
         names: plan.nodes().iter().map(|node| describe(&node.op)).collect(),

@@ -27,13 +27,14 @@ use crate::application::Application;
 use crate::begin::{Known, make_tasks};
 use crate::crew::{Crew, Outcome, run_workers, worker_count};
 use crate::dead_letter::dead_letter_topic;
-use crate::settings::{ErrorPolicy, Report, RunOptions, Start};
+use crate::settings::{Ended, ErrorPolicy, Report, RunOptions, Start};
 use crate::source_task::source_partition;
 use crate::tally::Totals;
 use headwater_core::{Class, Error, Position, Result, TopicPartition};
 use headwater_log::{Committed, Member, TopicConfig};
 use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ const BACK_OFF: [Duration; 6] = [
     Duration::from_secs(10),
 ];
 
+/// How often a waiting run looks whether it is asked to stop.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Trouble after a run has gone well for this long is new trouble.
 const RECOVERED: Duration = Duration::from_secs(60);
 
@@ -58,26 +62,57 @@ pub(crate) fn run(
     options: &RunOptions,
 ) -> Result<Report> {
     check(application, options)?;
-    let mut waits = BACK_OFF.iter();
-    let totals = Arc::default();
+    let totals: Arc<Mutex<Totals>> = Arc::default();
+    let clock = Arc::clone(&application.env.clock);
+    let (mut waits, mut trouble_since, mut commits) = (BACK_OFF.iter(), None, 0);
     loop {
-        let started = application.env.clock.monotonic();
+        let started = clock.monotonic();
         let error = match attempt(application, plan, options, &totals) {
             Err(error) if error.class() == Class::Unavailable => error,
             result => return result,
         };
-        if RECOVERED <= application.env.clock.monotonic().saturating_sub(started) {
-            waits = BACK_OFF.iter();
+        let now = clock.monotonic();
+        let commits_now = totals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .commits;
+        if RECOVERED <= now.saturating_sub(started) || commits < commits_now {
+            // It has gone well for a while, or got further: this is new trouble.
+            (waits, trouble_since) = (BACK_OFF.iter(), None);
         }
-        let Some(&wait) = waits.next() else {
-            return Err(error);
+        commits = commits_now;
+        let since = *trouble_since.get_or_insert(now);
+        let patience = application.settings.broker_availability_timeout;
+        let is_patient = application.log.is_remote()
+            && commits > 0
+            && patience.is_none_or(|patience| now.saturating_sub(since) < patience);
+        let wait = match (waits.next(), BACK_OFF.last()) {
+            (Some(&wait), _) => wait,
+            (None, Some(&longest)) if is_patient => longest,
+            _ => return Err(error),
         };
         application.host.log(&format!(
             "{error}; starting again from the last commit in {} ms",
             wait.as_millis()
         ));
-        application.env.clock.sleep(wait);
+        if !wait_for(application, wait)? {
+            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(totals.report(Ended::Stopped));
+        }
     }
+}
+
+/// Waits, while the host may ask to stop; `false` if it did.
+fn wait_for(application: &Application, wait: Duration) -> Result<bool> {
+    let clock = &application.env.clock;
+    let until = clock.monotonic() + wait;
+    while clock.monotonic() < until {
+        if application.host.check()? || application.stop_flag().load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        clock.sleep(LOOK_INTERVAL.min(until.saturating_sub(clock.monotonic())));
+    }
+    Ok(true)
 }
 
 fn check(application: &Application, options: &RunOptions) -> Result<()> {

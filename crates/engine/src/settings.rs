@@ -14,7 +14,8 @@ pub struct Settings {
     /// Where a partition is read from that the application has never committed.
     pub auto_offset_reset: OffsetReset,
     /// The longest an epoch lasts while records wait; `None` is the log's own
-    /// default (50 ms on the embedded log).
+    /// default (50 ms on the embedded log, 100 ms on Kafka under exactly-once and
+    /// 1 s under at-least-once).
     pub commit_interval: Option<Duration>,
     /// Ends an epoch after this many records too; 0 is never.
     pub commit_every: u64,
@@ -34,6 +35,9 @@ pub struct Settings {
     pub batch_rows_max: usize,
     /// The most bytes of outputs and changes in one epoch.
     pub epoch_bytes_max: usize,
+    /// How long a run that has worked waits for a remote log that is gone, before
+    /// it ends with an error; `None` is for ever.
+    pub broker_availability_timeout: Option<Duration>,
     /// How a missing topic is made: the number of its partitions; `None` never.
     pub auto_create_partitions: Option<u32>,
 }
@@ -53,6 +57,7 @@ impl Settings {
             max_future_ms: 24 * 3_600_000,
             batch_rows_max: 10_000,
             epoch_bytes_max: 32 << 20,
+            broker_availability_timeout: None,
             auto_create_partitions: Some(1),
         }
     }

@@ -6,6 +6,7 @@
 //! known whether it was committed waits until the log has said.
 
 use crate::run::CommittedMap;
+use crate::settings::{Ended, Report};
 use headwater_connect::Delivery;
 use headwater_core::TopicPartition;
 use headwater_log::Committed;
@@ -39,6 +40,8 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) committed: Tally,
+    /// The number of commits that are known to have happened.
+    pub(crate) commits: u64,
     uncertain: Vec<(Vec<(TopicPartition, Committed)>, Tally)>,
 }
 
@@ -46,11 +49,27 @@ impl Totals {
     /// An epoch has been committed.
     pub(crate) fn add(&mut self, tally: Tally) {
         self.committed.add(tally);
+        self.commits += 1;
     }
 
     /// An epoch has perhaps been committed, with these positions.
     pub(crate) fn doubt(&mut self, positions: Vec<(TopicPartition, Committed)>, tally: Tally) {
         self.uncertain.push((positions, tally));
+    }
+
+    /// What the run did, at its end.
+    pub(crate) fn report(&mut self, ended: Ended) -> Report {
+        let done = std::mem::take(&mut self.committed);
+        Report {
+            ended,
+            records_in: done.records_in,
+            rows_out: done.rows_out,
+            records_out: done.records_out,
+            late: done.late,
+            skipped: done.skipped,
+            dead_lettered: done.dead_lettered,
+            collected: done.collected,
+        }
     }
 
     /// The log has said what is committed: the epochs in doubt count or do not.

@@ -150,6 +150,18 @@ pub trait Log: Send + Sync {
     /// What the log is and where, for people: `embedded log at ./.headwater`.
     fn describe(&self) -> String;
 
+    /// How long an epoch should last where the user has not said; `None` where
+    /// commits are so cheap that the load decides.
+    fn commit_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether the log is elsewhere, so that it may be gone for a while and come
+    /// back: whoever has worked with it waits for that.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Makes a topic; `false` if it existed with this number of partitions.
     ///
     /// # Errors

@@ -2,12 +2,13 @@
 
 use super::cluster::Cluster;
 use super::member::KafkaMember;
-use super::options::Options;
+use super::options::{Guarantee, Options};
 use super::producer::KafkaProducer;
 use super::reader::KafkaReader;
 use crate::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
 use headwater_core::{Error, Position, Result, TopicPartition};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A log on a Kafka cluster. Clone the [`Arc`] to share it.
 pub struct KafkaLog {
@@ -37,6 +38,18 @@ impl std::fmt::Debug for KafkaLog {
 impl Log for KafkaLog {
     fn describe(&self) -> String {
         format!("kafka at {}", self.cluster.options.brokers)
+    }
+
+    fn commit_interval(&self) -> Option<Duration> {
+        Some(match self.cluster.options.guarantee {
+            // A transaction costs markers in every partition that it touched.
+            Guarantee::ExactlyOnce => Duration::from_millis(100),
+            Guarantee::AtLeastOnce => Duration::from_secs(1),
+        })
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 
     fn create_topic(&self, name: &str, config: &TopicConfig) -> Result<bool> {

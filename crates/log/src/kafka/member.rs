@@ -29,6 +29,7 @@
 use super::cluster::Cluster;
 use super::errors;
 use super::ffi::{Client, GroupEvent, GroupEvents, GroupMetadata, Kind, code};
+use super::instance::Identity;
 use super::positions;
 use super::transactor::KafkaTransactor;
 use super::wake::Wake;
@@ -58,6 +59,7 @@ pub(super) struct KafkaMember {
 pub(super) struct Membership {
     pub(super) cluster: Arc<Cluster>,
     pub(super) group: String,
+    pub(super) identity: Identity,
     leads: Vec<Arc<str>>,
     client: Arc<Client>,
     state: Mutex<State>,
@@ -93,9 +95,11 @@ impl KafkaMember {
                 return Err(crate::no_such_topic(lead));
             }
         }
+        let identity = cluster.options.instance.claim(group)?;
         let client = cluster.start(Kind::Consumer, &cluster.options.member(group))?;
         let shared = Arc::new(Membership {
             group: group.into(),
+            identity,
             leads: leads.to_vec(),
             client,
             state: Mutex::default(),

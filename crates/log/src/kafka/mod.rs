@@ -23,6 +23,7 @@
 mod cluster;
 mod errors;
 mod ffi;
+mod instance;
 mod log;
 mod member;
 mod options;
@@ -35,5 +36,6 @@ mod transactor;
 mod wake;
 
 pub use ffi::{Token, TokenSource};
+pub use instance::Instance;
 pub use log::KafkaLog;
 pub use options::{GroupProtocol, Guarantee, Options};

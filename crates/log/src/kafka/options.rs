@@ -5,6 +5,7 @@
 //! it is refused rather than ignored. Secrets are never shown.
 
 use super::ffi::TokenSource;
+use super::instance::Instance;
 use headwater_core::env::Env;
 use headwater_core::{Error, Result};
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ pub struct Options {
     pub group_instance_id: Option<String>,
     /// Names this process among those of its group, and stays the same after a
     /// restart: it makes the identities of its transactions.
-    pub instance: String,
+    pub instance: Instance,
     /// What a commit promises.
     pub guarantee: Guarantee,
     /// After this long an open transaction is aborted by the broker.
@@ -77,7 +78,7 @@ impl Options {
             token: None,
             group_protocol: GroupProtocol::default(),
             group_instance_id: None,
-            instance: "0".into(),
+            instance: Instance::Named("0".into()),
             guarantee: Guarantee::default(),
             transaction_timeout: Duration::from_secs(10),
             revoke_timeout: Duration::from_secs(60),
@@ -178,11 +179,6 @@ impl Options {
             own.push(("group.instance.id", id.clone()));
         }
         self.settings_with(&own)
-    }
-
-    /// The stable identity of a worker's transactions.
-    pub(super) fn transactional_id(&self, group: &str, worker: usize) -> String {
-        format!("{group}-{}-{worker}", self.instance)
     }
 }
 

@@ -97,7 +97,10 @@ impl KafkaTransactor {
             self.membership.check()?;
             let cluster = &self.membership.cluster;
             let options = &cluster.options;
-            let id = options.transactional_id(&self.membership.group, self.worker);
+            let membership = &self.membership;
+            let instance = &membership.identity.name;
+            // Stable, so that whoever takes it over settles what was left open.
+            let id = format!("{}-{instance}-{}", membership.group, self.worker);
             let client = cluster.start(Kind::Producer, &options.writer(Some(&id)))?;
             // A predecessor's transaction may have to be settled first.
             let limit = options.transaction_timeout + options.request_timeout;
