@@ -63,12 +63,13 @@ pub struct Batch {
     pub timestamps: ScalarBuffer<TimestampMs>,
     /// The headers of each row, where any row has some.
     pub headers: Option<Arc<[Headers]>>,
-    /// What each row descends from. Never decreases.
+    /// What each row descends from. The number of the input never decreases.
     pub causes: ScalarBuffer<u64>,
 }
 
 /// What a row descends from, within one step of a task: the unit of atomic
-/// effects. Ordered as the causes happen.
+/// effects. The causes of one input: the input itself, then what it made windows
+/// emit, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cause(pub u64);
 
@@ -78,8 +79,8 @@ impl Cause {
         Cause((at as u64) << 32)
     }
 
-    /// The `emission`th row, from 1, that time emitted when the input `at` had
-    /// moved the watermark.
+    /// The `emission`th row, from 1, of those that windows emitted because the
+    /// input `at` had moved the time of its key or the watermark.
     pub fn emission(at: usize, emission: u32) -> Cause {
         Cause((at as u64) << 32 | u64::from(emission))
     }
@@ -89,7 +90,7 @@ impl Cause {
         (self.0 >> 32) as usize
     }
 
-    /// Whether time emitted it, rather than a record.
+    /// Whether it is a row that a closing window emitted, rather than an input.
     pub fn is_emission(self) -> bool {
         self.0 as u32 != 0
     }

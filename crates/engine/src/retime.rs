@@ -7,7 +7,8 @@
 //! A tick moves it by as much as it moves the task's watermark; the end of the
 //! input closes everything below too. It is committed beside the watermark.
 
-use headwater_core::{Batch, TimestampMs};
+use headwater_core::arrow::buffer::ScalarBuffer;
+use headwater_core::{Batch, Cause, TimestampMs};
 use headwater_operators::StepTimes;
 
 /// The times below one operator while a step passes.
@@ -25,13 +26,42 @@ pub(crate) struct Moves {
     pub(crate) max_out_of_orderness_ms: i64,
 }
 
+/// The times that an operator has set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SetTimes {
+    causes: ScalarBuffer<u64>,
+    timestamps: ScalarBuffer<TimestampMs>,
+}
+
+impl SetTimes {
+    /// Those of its rows.
+    pub(crate) fn of(rows: &Batch) -> SetTimes {
+        SetTimes {
+            causes: rows.causes.clone(),
+            timestamps: rows.timestamps.clone(),
+        }
+    }
+
+    /// Those of the rows that descend from input number `at`.
+    pub(crate) fn at(&self, at: usize) -> SetTimes {
+        let from = self.causes.partition_point(|&cause| Cause(cause).at() < at);
+        let to = self
+            .causes
+            .partition_point(|&cause| Cause(cause).at() <= at);
+        SetTimes {
+            causes: self.causes.slice(from, to - from),
+            timestamps: self.timestamps.slice(from, to - from),
+        }
+    }
+}
+
 impl Retimed {
-    /// The times below an operator whose clock stands at `clock` and that let
-    /// `rows` pass.
+    /// The times below an operator whose clock stands at `clock` and that has set
+    /// the times of `rows`.
     pub(crate) fn new(
         clock: TimestampMs,
         base: &StepTimes,
-        rows: Option<&Batch>,
+        rows: &SetTimes,
         moves: Moves,
     ) -> Retimed {
         let mut now = clock;
@@ -44,11 +74,8 @@ impl Retimed {
                 if moves.is_tick && now != TimestampMs::MIN && base.before(at) != TimestampMs::MIN {
                     now = now.saturating_add(base.after(at).saturating_sub(base.before(at)));
                 }
-                while let Some(batch) = rows
-                    && row < batch.len()
-                    && batch.cause(row).at() <= at
-                {
-                    let time = batch.timestamps[row];
+                while row < rows.causes.len() && Cause(rows.causes[row]).at() <= at {
+                    let time = rows.timestamps[row];
                     now = now.max(time.saturating_sub(moves.max_out_of_orderness_ms));
                     row += 1;
                 }
@@ -85,7 +112,7 @@ mod tests {
             is_tick: false,
             max_out_of_orderness_ms: 0,
         };
-        let retimed = Retimed::new(TimestampMs::MIN, &base, Some(&batch), moves);
+        let retimed = Retimed::new(TimestampMs::MIN, &base, &SetTimes::of(&batch), moves);
         assert_eq!(retimed.times.after, [50, 50, 70, TimestampMs::MAX]);
         assert_eq!(retimed.clock, 70);
         let base = StepTimes {
@@ -96,6 +123,11 @@ mod tests {
             is_tick: true,
             ..moves
         };
-        assert_eq!(Retimed::new(70, &base, None, tick).times.after, [570]);
+        assert_eq!(
+            Retimed::new(70, &base, &SetTimes::default(), tick)
+                .times
+                .after,
+            [570]
+        );
     }
 }

@@ -6,7 +6,10 @@
 //!
 //! # A row's effects are atomic
 //!
-//! The unit is a cause: one input record, or one row that time emitted.
+//! The unit is a cause: one input record, or one row that a closing window
+//! emitted. Such a row is a cause of its own even where a record of its key has
+//! closed the window: if it fails below, the record has not failed, and the window
+//! stays closed. Otherwise every later record of the key would fail by it too.
 //!
 //! 1. The batch runs as a whole. Operators mark rows that fail and go on.
 //! 2. Nothing failed: done.
@@ -14,13 +17,13 @@
 //!    masked.
 //! 4. Otherwise the stores go back to where they were, what left the stateless
 //!    operators is kept (their functions are not called again), and what entered
-//!    the first stateful ones passes again, one cause at a time under a savepoint.
-//!    A cause that fails is undone and moves no clock. (A tree that sets times
-//!    above its state passes again as a whole.)
+//!    the first stateful ones passes again, one input at a time under a savepoint,
+//!    in the times that operators above have set. A cause that fails is undone; an
+//!    input that fails moves no clock.
 
 use crate::input::Input;
 use crate::retime::Moves;
-use crate::tree::{Marks, OutputLengths, Pass, Tree, slice_of};
+use crate::tree::{Entered, Marks, OutputLengths, Pass, Tree};
 use crate::upstream::Upstream;
 use headwater_core::{Batch, Cause, Positions, Result, TimestampMs, TopicPartition};
 use headwater_operators::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
@@ -134,25 +137,25 @@ impl Task {
         self.open_step();
         self.upstream = upstream;
         if self.tree.is_always_careful {
-            return self.step_carefully(&[(0, batch)], inputs, failures, Effects::default());
+            let entered = Entered {
+                rows: vec![(0, batch)],
+                times: Vec::new(),
+            };
+            return self.step_carefully(&entered, inputs, failures, Effects::default());
         }
         let excluded: BTreeSet<Cause> = failures.iter().map(|failure| failure.cause).collect();
         let times = times_of(self.watermark, &clocks, &excluded);
         let is_stateful = self.tree.is_stateful();
-        // What sets times decides those of everything below, so a second pass
-        // begins with it, not at the first operator with state.
-        let sets_times = !self.tree.clocks().is_empty();
-        let whole = sets_times.then(|| batch.isolate());
         let retimed = self.tree.retimed();
         let mut step = Step::new(&times, &mut self.keyed, &self.partition);
         step.positions = inputs.positions;
         step.latest_ms = inputs.latest_ms;
         step.tick_timeout_ms = inputs.tick_timeout_ms;
         let mut pass = Pass::new(&mut step, &retimed, inputs.moves);
-        pass.captured = (is_stateful && !sets_times).then(Vec::new);
+        pass.entered = is_stateful.then(Entered::default);
         self.tree.push(0, batch, &mut pass)?;
         self.tree.advance(0, &mut pass)?;
-        let (leaves, captured) = (pass.leaves, pass.captured);
+        let (leaves, entered) = (pass.leaves, pass.entered);
         let (failed, outputs) = (step.failures, step.outputs);
         let mut effects = Effects {
             outputs,
@@ -172,13 +175,7 @@ impl Task {
         if let Some(before) = &self.before_step {
             self.tree.roll_back(&mut self.keyed, &before.marks);
         }
-        match whole {
-            Some(batch) => {
-                let failures = effects.failures;
-                self.step_carefully(&[(0, batch)], inputs, failures, Effects::default())
-            }
-            None => self.step_again(effects, failed, &captured.unwrap_or_default(), inputs),
-        }
+        self.step_again(effects, failed, &entered.unwrap_or_default(), inputs)
     }
 
     /// Opens the savepoint to which [`Task::undo`] goes back.
@@ -197,7 +194,7 @@ impl Task {
         &mut self,
         mut effects: Effects,
         failed: Vec<Failure>,
-        entered: &[(usize, Batch)],
+        entered: &Entered,
         inputs: Inputs<'_>,
     ) -> Result<Effects> {
         let is_after_state = |id| {
@@ -235,10 +232,10 @@ impl Task {
         self.tree.release(&mut self.keyed);
     }
 
-    /// Sends what entered some nodes through them again, one cause at a time.
+    /// Sends what entered some nodes through them again, one input at a time.
     fn step_carefully(
         &mut self,
-        entered: &[(usize, Batch)],
+        entered: &Entered,
         inputs: Inputs<'_>,
         failures: Vec<Failure>,
         so_far: Effects,
@@ -258,11 +255,7 @@ impl Task {
                 continue;
             }
             times.after[at] = clock.apply(before);
-            let slices = entered
-                .iter()
-                .filter_map(|(node, batch)| Some((*node, slice_of(batch, at)?)))
-                .collect();
-            if !self.run_cause(at, slices, &times, inputs, &mut effects)? {
+            if !self.run_input(at, entered, &times, inputs, &mut effects)? {
                 times.after[at] = before;
             }
         }
@@ -273,11 +266,11 @@ impl Task {
         Ok(effects)
     }
 
-    /// Runs one cause; `false` if it failed and was undone.
-    fn run_cause(
+    /// Runs one input; `false` if it failed and was undone.
+    fn run_input(
         &mut self,
         at: usize,
-        slices: Vec<(usize, Batch)>,
+        entered: &Entered,
         times: &StepTimes,
         inputs: Inputs<'_>,
         effects: &mut Effects,
@@ -291,9 +284,7 @@ impl Task {
         let mut pass = Pass::new(&mut step, &retimed, inputs.moves);
         pass.is_careful = true;
         let nothing = OutputLengths::of(&pass);
-        for (node, batch) in slices {
-            self.tree.push(node, batch, &mut pass)?;
-        }
+        self.tree.push_again(0, entered, at, &mut pass)?;
         self.tree.advance(0, &mut pass)?;
         let is_failed = pass
             .step

@@ -10,17 +10,17 @@
 //!                        then each child advances
 //! ```
 //!
-//! In a **careful** pass one cause goes through at a time, and every row that
-//! time emits goes on alone under a savepoint of its own: if it fails, what it
-//! did below is undone, and its window stays closed. A careful pass gives the
+//! In a **careful** pass one input goes through at a time, and every row that a
+//! closing window emits goes on alone under a savepoint of its own: if it fails,
+//! what it did below is undone, and its window stays closed. A careful pass gives the
 //! same result as a plain one; it is taken where something failed, and always
 //! where two operators of the tree would otherwise see each other's effects in
 //! an order that depends on how batches were cut.
 
-use crate::retime::{Moves, Retimed};
+use crate::retime::{Moves, Retimed, SetTimes};
 use crate::upstream::Exit;
 use headwater_core::{Batch, Cause, Result, TimestampMs};
-use headwater_operators::{Delivered, Operator, Step};
+use headwater_operators::{Delivered, Operator, Step, StepTimes};
 use headwater_plan::NodeId;
 use headwater_state::{KeyedStore, Mark, StateStore};
 use std::cell::OnceCell;
@@ -60,13 +60,23 @@ pub(crate) struct Tree {
     pub(crate) is_always_careful: bool,
 }
 
+/// What reached the first stateful operators of a step, so that it can pass them
+/// again without what lies above.
+#[derive(Default)]
+pub(crate) struct Entered {
+    /// The rows, by branch.
+    pub(crate) rows: Vec<(usize, Batch)>,
+    /// What operators above set as times, by branch.
+    pub(crate) times: Vec<(usize, SetTimes)>,
+}
+
 /// One pass of a step.
 pub(crate) struct Pass<'s, 'a> {
     pub(crate) step: &'s mut Step<'a>,
     /// Rows that reached the end of a frame.
     pub(crate) leaves: Vec<Delivered>,
     /// What entered the first stateful operators, where it must be kept.
-    pub(crate) captured: Option<Vec<(usize, Batch)>>,
+    pub(crate) entered: Option<Entered>,
     pub(crate) is_careful: bool,
     /// The times below operators that set them, by branch.
     pub(crate) retimed: &'a [OnceCell<Retimed>],
@@ -82,7 +92,7 @@ impl<'s, 'a> Pass<'s, 'a> {
         Pass {
             step,
             leaves: Vec::new(),
-            captured: None,
+            entered: None,
             is_careful: false,
             retimed,
             moves,
@@ -213,10 +223,11 @@ impl Tree {
             return Ok(());
         }
         if self.branches[node].is_first_stateful
-            && let Some(captured) = &mut pass.captured
+            && let Some(entered) = &mut pass.entered
         {
-            captured.push((node, batch.isolate()));
+            entered.rows.push((node, batch.isolate()));
         }
+        let cause = batch.cause(0);
         let branch = &mut self.branches[node];
         let outcome = match &mut branch.operator {
             None => Some(batch),
@@ -226,17 +237,65 @@ impl Tree {
                 operator.process(batch, pass.step)?
             }
         };
-        let Some(clock) = self.branches[node].clock else {
-            return self.fan_out(node, outcome, pass);
-        };
-        let outer = pass.step.times;
-        let (retimed, moves) = (pass.retimed, pass.moves);
-        let rows = outcome.as_ref();
-        let below = retimed[node].get_or_init(|| Retimed::new(clock, outer, rows, moves));
-        pass.step.times = &below.times;
+        if self.branches[node].clock.is_none() {
+            return match outcome {
+                Some(batch) if pass.is_careful => self.send_apart(node, &batch, Some(cause), pass),
+                outcome => self.fan_out(node, outcome, pass),
+            };
+        }
+        let rows = outcome.as_ref().map(SetTimes::of);
+        if let (Some(entered), Some(rows)) = (&mut pass.entered, &rows) {
+            entered.times.push((node, rows.clone()));
+        }
+        let outer = self.set_times(node, rows, pass);
         let result = self.fan_out(node, outcome, pass);
         pass.step.times = outer;
         result
+    }
+
+    /// Lets the times below a node that sets them hold; returns those above it.
+    fn set_times<'a>(
+        &self,
+        node: usize,
+        rows: Option<SetTimes>,
+        pass: &mut Pass<'_, 'a>,
+    ) -> &'a StepTimes {
+        let outer = pass.step.times;
+        if let Some(clock) = self.branches[node].clock {
+            let (retimed, moves) = (pass.retimed, pass.moves);
+            let below = retimed[node]
+                .get_or_init(|| Retimed::new(clock, outer, &rows.unwrap_or_default(), moves));
+            pass.step.times = &below.times;
+        }
+        outer
+    }
+
+    /// Sends what entered the first stateful nodes with input number `at` through
+    /// them again, in the times that hold there.
+    ///
+    /// # Errors
+    /// As [`Tree::push`].
+    pub(crate) fn push_again(
+        &mut self,
+        node: usize,
+        entered: &Entered,
+        at: usize,
+        pass: &mut Pass<'_, '_>,
+    ) -> Result<()> {
+        if let Some((_, batch)) = entered.rows.iter().find(|(other, _)| *other == node) {
+            return match slice_of(batch, at) {
+                Some(slice) => self.push(node, slice, pass),
+                None => Ok(()),
+            };
+        }
+        let times = entered.times.iter().find(|(other, _)| *other == node);
+        let outer = self.set_times(node, times.map(|(_, times)| times.at(at)), pass);
+        for index in 0..self.branches[node].children.len() {
+            let child = self.branches[node].children[index];
+            self.push_again(child, entered, at, pass)?;
+        }
+        pass.step.times = outer;
+        Ok(())
     }
 
     /// Tells a node, then everything after it, the time at the end of the step,
@@ -251,16 +310,11 @@ impl Tree {
             let emitted = operator.advance(pass.step)?;
             branch.counts.late += operator.take_late_count();
             match emitted {
-                Some(batch) if pass.is_careful => self.push_emissions(node, &batch, pass)?,
+                Some(batch) if pass.is_careful => self.send_apart(node, &batch, None, pass)?,
                 emitted => self.fan_out(node, emitted, pass)?,
             }
         }
-        let outer = pass.step.times;
-        if let Some(clock) = self.branches[node].clock {
-            let (retimed, moves) = (pass.retimed, pass.moves);
-            let below = retimed[node].get_or_init(|| Retimed::new(clock, outer, None, moves));
-            pass.step.times = &below.times;
-        }
+        let outer = self.set_times(node, None, pass);
         for index in 0..self.branches[node].children.len() {
             let child = self.branches[node].children[index];
             self.advance(child, pass)?;
@@ -269,26 +323,47 @@ impl Tree {
         Ok(())
     }
 
-    /// Rows that time emitted go on one by one; if one fails below, what it did
-    /// there is undone.
-    fn push_emissions(
+    /// Sends on what a node made of a row with the cause `own`. Rows that it
+    /// emitted beside go on one by one; if one fails below, what it did there is
+    /// undone, and what failed because of it has not been.
+    fn send_apart(
         &mut self,
         node: usize,
         batch: &Batch,
+        own: Option<Cause>,
         pass: &mut Pass<'_, '_>,
     ) -> Result<()> {
-        for row in 0..batch.len() {
+        let mut row = 0;
+        while row < batch.len() {
             let cause = batch.cause(row);
+            let is_own = own == Some(cause);
+            let mut rows = vec![row as u32];
+            row += 1;
+            while is_own && row < batch.len() && batch.cause(row) == cause {
+                rows.push(row as u32);
+                row += 1;
+            }
+            if is_own {
+                let is_all = rows.len() == batch.len();
+                let rows = if is_all {
+                    batch.clone()
+                } else {
+                    batch.take(&rows)
+                };
+                self.fan_out(node, Some(rows), pass)?;
+                continue;
+            }
             let marks = self.mark(pass.step.keyed);
             let failures = pass.step.failures.len();
             let outputs = OutputLengths::of(pass);
-            self.fan_out(node, Some(batch.take(&[row as u32])), pass)?;
-            if pass.step.failures[failures..]
-                .iter()
-                .any(|failure| failure.cause == cause)
-            {
+            self.fan_out(node, Some(batch.take(&rows)), pass)?;
+            let failed = &pass.step.failures[failures..];
+            if failed.iter().any(|failure| failure.cause == cause) {
                 self.roll_back(pass.step.keyed, &marks);
                 outputs.cut(pass);
+                let since = pass.step.failures.split_off(failures);
+                let first = since.into_iter().find(|failure| failure.cause == cause);
+                pass.step.failures.extend(first);
             }
         }
         Ok(())

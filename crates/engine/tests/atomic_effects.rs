@@ -7,12 +7,15 @@
 mod support;
 
 use headwater::log::Log;
+use headwater::plan::Op;
 use headwater::{
     Aggregate, AggregateFunction, Closing, DataFrame, Emit, ErrorPolicy, WindowLength, WindowSpec,
     col,
 };
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use support::functions::{Registry, add_to};
 use support::{In, Out, Seed, Stop, Variant, WALL_MS};
 
@@ -55,11 +58,20 @@ fn spec(is_final: bool, is_by_key: bool) -> WindowSpec {
 
 /// A stateless step, a stateful one, and two or three branches after them. What
 /// fails in one branch must undo the others, and what left before the state.
-fn frames(shape: u64, registry: &mut Registry) -> Vec<DataFrame> {
+fn frames(shape: u64, registry: &mut Registry, calls: &Arc<AtomicU64>) -> Vec<DataFrame> {
     let input = DataFrame::topic("in");
-    let early = registry.apply(&input, "early", |row| {
+    let calls = Arc::clone(calls);
+    let mut early = registry.apply(&input, "early", move |row| {
+        calls.fetch_add(1, Ordering::Relaxed);
         fails_at(row, "early").map(|()| row.clone())
     });
+    if shape & 16 != 0 {
+        early = early.then(Op::SetTimestamp(col("t")));
+        // What is left out has moved the clock nevertheless.
+        early = registry.filter(&early, "some", |row| {
+            Ok(row["id"] != 7 || row.get("fails").is_some())
+        });
+    }
     let counted = registry.stateful(&early, "count", false, |row, state| {
         fails_at(row, "before")?;
         let count = add_to(state, "count", 1);
@@ -102,6 +114,7 @@ fn random_input(seed: &mut Seed) -> Vec<In> {
             } else {
                 seed.below(90).to_string()
             };
+            let x = format!("{x},\"t\":{}", time + seed.below(150) as i64 - 50);
             let mut text = format!("{{\"id\":{id},\"x\":{x}}}");
             if seed.below(3) == 0 {
                 // A failing record far ahead would close windows, if it moved a clock.
@@ -110,7 +123,9 @@ fn random_input(seed: &mut Seed) -> Vec<In> {
                     // Only a record that is not late is looked at by the window.
                     "window" => {
                         timestamp = timestamp.max(time);
-                        format!("{{\"id\":{id},\"x\":[],\"fails\":\"window\"}}")
+                        // Not even by the time that the plan may set.
+                        let t = time + 200;
+                        format!("{{\"id\":{id},\"x\":[],\"t\":{t},\"fails\":\"window\"}}")
                     }
                     "json" => format!("{{\"id\":{id},\"x\":"),
                     place => format!("{{\"id\":{id},\"x\":{x},\"fails\":\"{place}\"}}"),
@@ -131,7 +146,7 @@ fn random_input(seed: &mut Seed) -> Vec<In> {
         .collect();
     records.push(In {
         key: Some("flush".into()),
-        value: Some(b"{\"id\":1000,\"x\":0}".to_vec()),
+        value: Some(format!("{{\"id\":1000,\"x\":0,\"t\":{}}}", WALL_MS + 3_600_000).into_bytes()),
         timestamp: WALL_MS + 3_600_000,
     });
     records
@@ -139,7 +154,11 @@ fn random_input(seed: &mut Seed) -> Vec<In> {
 
 fn is_failing(record: &In) -> bool {
     let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
-    text.contains("fails") || text.ends_with(':')
+    text.contains("fails") || is_malformed(record)
+}
+
+fn is_malformed(record: &In) -> bool {
+    record.value.as_deref().unwrap_or_default().ends_with(b":")
 }
 
 type Left = BTreeMap<&'static str, Vec<(Option<String>, String, i64)>>;
@@ -165,7 +184,7 @@ fn left(log: &dyn Log) -> Left {
 
 fn check_case(seed: u64) {
     let mut random = Seed(seed);
-    let shape = random.below(16);
+    let shape = random.below(32);
     let input = random_input(&mut random);
     let sound: Vec<In> = input
         .iter()
@@ -175,7 +194,8 @@ fn check_case(seed: u64) {
     let (log, env) = support::memory();
     support::fill(&*log, "in", 1, &sound, 10);
     let mut registry = Registry::default();
-    let frames = frames(shape, &mut registry);
+    let calls = Arc::new(AtomicU64::new(0));
+    let frames = frames(shape, &mut registry, &calls);
     let one = Variant {
         batch_rows_max: 1,
         ..Variant::plain(ErrorPolicy::Stop)
@@ -200,9 +220,13 @@ fn check_case(seed: u64) {
             let about = format!("HEADWATER_SEED={seed} HEADWATER_CASES=1 {shape} {variant:?}");
             let (log, env) = support::memory();
             support::fill(&*log, "in", 1, &input, 1 + random.below(30) as usize);
+            calls.store(0, Ordering::Relaxed);
             let reports = support::run(&log, &env, &frames, &registry.functions, &variant)
                 .unwrap_or_else(|error| panic!("{error} {about}"));
             assert_eq!(left(&*log), wanted, "{about}");
+            let well_formed = input.iter().filter(|record| !is_malformed(record)).count();
+            let calls = calls.load(Ordering::Relaxed);
+            assert_eq!(calls, well_formed as u64, "called once for each: {about}");
             assert_eq!(
                 support::state(&*log, "test"),
                 wanted_state,
@@ -257,12 +281,23 @@ fn a_failed_cause_never_existed() {
     }
 }
 
-/// Windows of 100 ms closed by time alone, with a result that fails below if its
-/// total is a multiple of three.
-fn emitting(registry: &mut Registry, fails: bool) -> Vec<DataFrame> {
-    let windows = DataFrame::topic("in").window(WindowSpec {
-        length: WindowLength::Tumbling { size_ms: 100 },
-        ..spec(true, false)
+/// Windows of 100 ms, closed by time alone or by records of their keys, with a
+/// result that fails below if its total is a multiple of three.
+fn emitting(registry: &mut Registry, fails: bool, shape: u64) -> Vec<DataFrame> {
+    let input = match shape & 4 {
+        0 => DataFrame::topic("in"),
+        _ => DataFrame::topic("in").then(Op::SetTimestamp(col("t"))),
+    };
+    let length = match shape & 2 {
+        0 => WindowLength::Tumbling { size_ms: 100 },
+        _ => WindowLength::Hopping {
+            size_ms: 100,
+            advance_ms: 50,
+        },
+    };
+    let windows = input.window(WindowSpec {
+        length,
+        ..spec(true, shape & 1 != 0)
     });
     let is_bad = |row: &Json| row["total"].as_i64().is_some_and(|total| total % 3 == 0);
     let checked = match fails {
@@ -279,21 +314,49 @@ fn emitting(registry: &mut Registry, fails: bool) -> Vec<DataFrame> {
         row["count"] = add_to(state, "count", 1).into();
         Ok(vec![row])
     });
-    vec![counted.to_topic("branch"), checked.to_topic("windows")]
+    // Windows of windows, whose results leave in one topic with the first ones'.
+    let chained = checked.window(WindowSpec {
+        name: Some("chained".into()),
+        length: WindowLength::Tumbling { size_ms: 300 },
+        ..spec(true, true)
+    });
+    let chained = chained.filter(col("n").gt(0));
+    // The record's own effects stay.
+    let own = registry.stateful(&input, "own", false, |row, state| {
+        let mut row = row.clone();
+        row["own"] = add_to(state, "own", 1).into();
+        Ok(vec![row])
+    });
+    let other = if shape & 8 == 0 { "other" } else { "windows" };
+    let mut frames = vec![
+        counted.to_topic("branch"),
+        checked.to_topic("windows"),
+        own.to_topic("early"),
+        chained.to_topic(other),
+    ];
+    if shape & 16 != 0 {
+        frames.reverse();
+    }
+    frames
 }
 
 #[test]
-fn a_failed_row_that_time_emitted_is_a_dead_letter_by_itself() {
+fn a_failed_row_of_a_closing_window_is_a_dead_letter_by_itself() {
     let first = support::number("HEADWATER_SEED", 1);
-    for seed in first..first + support::number("HEADWATER_CASES", 100) {
+    for seed in first..first + support::number("HEADWATER_CASES", 200) {
         let mut random = Seed(seed);
         let mut input = random_input(&mut random);
         input.retain(|record| !is_failing(record));
+        // A record that closes several windows of its key.
+        input.iter_mut().for_each(|record| {
+            record.timestamp += 400 * i64::from(random.below(9) == 0);
+        });
+        let shape = random.below(32);
         let run = |fails, variant: &Variant| {
             let (log, env) = support::memory();
             support::fill(&*log, "in", 1, &input, 10);
             let mut registry = Registry::default();
-            let frames = emitting(&mut registry, fails);
+            let frames = emitting(&mut registry, fails, shape);
             support::run(&log, &env, &frames, &registry.functions, variant).expect("runs");
             log
         };
@@ -301,7 +364,8 @@ fn a_failed_row_that_time_emitted_is_a_dead_letter_by_itself() {
             batch_rows_max: 1,
             ..Variant::plain(ErrorPolicy::Stop)
         };
-        let wanted = left(&*run(false, &one));
+        let wanted = run(false, &one);
+        let (wanted, wanted_state) = (left(&*wanted), support::state(&*wanted, "test"));
         let mut first_letters = None;
         for batch_rows_max in [1, 7, 1_000] {
             let variant = Variant {
@@ -309,8 +373,13 @@ fn a_failed_row_that_time_emitted_is_a_dead_letter_by_itself() {
                 ..Variant::plain(ErrorPolicy::DeadLetter)
             };
             let log = run(true, &variant);
-            let about = format!("HEADWATER_SEED={seed} {variant:?}");
+            let about = format!("HEADWATER_SEED={seed} HEADWATER_CASES=1 {shape} {variant:?}");
             assert_eq!(left(&*log), wanted, "{about}");
+            assert_eq!(
+                support::state(&*log, "test"),
+                wanted_state,
+                "state: {about}"
+            );
             let letters = support::read(&*log, "in.dead-letter");
             for letter in &letters {
                 let row: Json = serde_json::from_str(letter.text()).expect("the row itself");
@@ -323,5 +392,45 @@ fn a_failed_row_that_time_emitted_is_a_dead_letter_by_itself() {
             let first_letters = first_letters.get_or_insert_with(|| letters.clone());
             assert_eq!(letters, *first_letters, "{about}");
         }
+    }
+}
+
+/// Under the policy stop the run ends at the result; started again with corrected
+/// code, nothing is lost.
+#[test]
+fn a_result_that_stops_the_run_leaves_once_the_code_is_corrected() {
+    for (by_key, batch_rows_max) in [(0, 1), (0, 1_000), (1, 1), (1, 7), (1, 1_000)] {
+        let mut random = Seed(17);
+        let mut input = random_input(&mut random);
+        input.retain(|record| !is_failing(record));
+        let frames = |wrong: bool, registry: &mut Registry| {
+            let windows = DataFrame::topic("in").window(spec(true, by_key == 1));
+            let checked = registry.apply(&windows, "check", move |row| {
+                let total = row["total"].as_f64().unwrap_or_default();
+                match wrong && total > 60.0 {
+                    true => Err("not yet corrected".into()),
+                    false => Ok(row.clone()),
+                }
+            });
+            vec![checked.to_topic("windows")]
+        };
+        let variant = Variant {
+            batch_rows_max,
+            ..Variant::plain(ErrorPolicy::Stop)
+        };
+        let mut lefts = Vec::new();
+        for versions in [vec![false], vec![true, true, false]] {
+            let (log, env) = support::memory();
+            support::fill(&*log, "in", 1, &input, 10);
+            for wrong in versions {
+                let mut registry = Registry::default();
+                let frames = frames(wrong, &mut registry);
+                let ran = support::run(&log, &env, &frames, &registry.functions, &variant);
+                assert_eq!(ran.is_err(), wrong, "{by_key} {variant:?}");
+            }
+            lefts.push((left(&*log), support::state(&*log, "test")));
+        }
+        assert!(!lefts[0].0["windows"].is_empty());
+        assert_eq!(lefts[0], lefts[1], "{by_key} {variant:?}");
     }
 }

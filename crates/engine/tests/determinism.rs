@@ -282,20 +282,17 @@ impl Oracle {
     fn windows(&mut self, rows: Vec<Row>) -> Result<Given, String> {
         let watermark = self.watermark;
         let first = self.first.as_mut().expect("the plan has a window");
-        let mut results = Vec::new();
+        let mut emitted = Vec::new();
         for row in &rows {
-            results.extend(first.record(row, watermark)?);
+            emitted.extend(first.record(row, watermark)?);
         }
-        let by_time = first.advance(watermark);
+        emitted.extend(first.advance(watermark));
         let Some(second) = &mut self.second else {
-            results.extend(by_time);
-            return Ok(results.into_iter().map(|row| ("out", row)).collect());
+            return Ok(emitted.into_iter().map(|row| ("out", row)).collect());
         };
-        for row in std::mem::take(&mut results) {
-            results.extend(second.record(&row, watermark)?);
-        }
-        // A row that time emits fails alone, and its window stays closed.
-        for row in by_time {
+        // A row that a closing window emits fails alone, and its window stays closed.
+        let mut results = Vec::new();
+        for row in emitted {
             match second.record(&row, watermark) {
                 Ok(rows) => results.extend(rows),
                 Err(_) => self.dead_rows.push(row.value.to_string()),

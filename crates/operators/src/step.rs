@@ -70,7 +70,8 @@ pub struct Failure {
     pub operator: usize,
     /// Why.
     pub error: DataError,
-    /// The row itself, where time emitted it: it has no record to go back to.
+    /// The row itself, where a closing window emitted it: it has no record to go
+    /// back to.
     pub row: Option<Batch>,
 }
 
@@ -151,8 +152,8 @@ impl<'a> Step<'a> {
         kept
     }
 
-    /// The cause of the next row that time emits when input `at` has moved the
-    /// watermark.
+    /// The cause of the next row that a window emits because it closes at input
+    /// `at`.
     pub fn next_emission(&mut self, at: usize) -> Cause {
         self.emissions += 1;
         Cause::emission(at, self.emissions)

@@ -166,7 +166,7 @@ impl Model {
                 .filter(|start| start + size + grace <= k)
                 .collect();
             for start in passed {
-                self.close(at, false, name, start);
+                self.close(at, name, start);
             }
         }
         for (start, items) in early {
@@ -194,7 +194,7 @@ impl Model {
         due.sort();
         for (deadline, name, start) in due {
             if deadline <= closing {
-                self.close(at, true, &name, start);
+                self.close(at, &name, start);
                 if !self.is_by_key() && self.w < closing {
                     self.ended = self.ended.max((start + size).into());
                 }
@@ -210,13 +210,13 @@ impl Model {
         });
     }
 
-    fn close(&mut self, at: usize, is_emission: bool, name: &str, start: TimestampMs) {
+    fn close(&mut self, at: usize, name: &str, start: TimestampMs) {
         let end = start + self.spec.length.size_ms();
         let key = self.keys.get_mut(name).expect("a window has a key");
         let items = key.windows.remove(&start).expect("an open window");
         key.c = key.c.max(Some(end));
         if self.spec.emit == Emit::Final && !items.is_empty() {
-            self.emit(at, is_emission, name, start, &items);
+            self.emit(at, true, name, start, &items);
         }
     }
 

@@ -59,7 +59,7 @@ fn a_window_closes_when_its_keys_clock_passes_end_and_grace() {
     );
     driver = driver.feed(&[record("a", 15, 4)]);
     assert_eq!(driver.rows(), ["a [0, 10) 4"]);
-    assert_eq!((driver.outs[0].at, driver.outs[0].is_emission), (4, false));
+    assert_eq!((driver.outs[0].at, driver.outs[0].is_emission), (4, true));
     assert_eq!(driver.outs[0].timestamp, 0);
 }
 
@@ -105,7 +105,7 @@ fn a_silent_keys_window_closes_key_timeout_after_the_key_was_last_heard() {
     assert_eq!(driver.rows()[1..], ["b [590, 600) 1", "a [0, 10) 7"]);
     assert!(
         driver.outs[2].is_emission,
-        "time emitted it, not the record"
+        "a window that closes emits a cause of its own"
     );
     assert_eq!(driver.outs[2].at, 3);
 }
@@ -728,7 +728,7 @@ fn users_aggregators_fold_collect_and_reduce() {
 }
 
 #[test]
-fn a_result_that_fails_when_time_emits_it_fails_alone_and_its_window_is_closed() {
+fn a_result_that_fails_when_its_window_closes_fails_alone_and_the_window_is_closed() {
     let mut spec = WindowSpec {
         key_timeout_ms: 10,
         ..tumbling(10)
@@ -750,17 +750,22 @@ fn a_result_that_fails_when_time_emits_it_fails_alone_and_its_window_is_closed()
             _ => Ok(Value::Int(0)),
         }),
     );
-    let inputs = [
-        record("a", 1, 7),
-        record("b", 1, 8),
-        record("c", 100, 1),
-        record("a", 2, 1),
-    ];
-    let driver = Driver::new(&spec, &functions).feed(&inputs);
-    assert_eq!(driver.rows(), ["b [0, 10) 8 0"]);
-    assert_eq!(driver.failed.len(), 1);
-    assert!(driver.failed[0].is_emission);
-    assert_eq!(driver.late, 1, "the window of a was counted as closed");
+    // Whether time or a record of the key closes it.
+    for closing in [record("c", 100, 1), record("a", 12, 1)] {
+        let inputs = [
+            record("a", 1, 7),
+            record("b", 1, 8),
+            closing,
+            record("a", 2, 1),
+            record("b", 100, 9),
+        ];
+        let driver = Driver::new(&spec, &functions).feed(&inputs);
+        assert_eq!(driver.rows()[0], "b [0, 10) 8 0");
+        assert_eq!(driver.failed.len(), 1);
+        assert_eq!(driver.failed[0].at, 2);
+        assert!(driver.failed[0].is_emission);
+        assert_eq!(driver.late, 1, "the window of a was counted as closed");
+    }
 }
 
 #[test]

@@ -99,21 +99,24 @@ impl Window {
         at: usize,
         step: &mut Step<'_>,
     ) -> Result<()> {
-        let is_empty = self
-            .store
-            .entry(slot)
-            .windows
-            .first()
-            .is_none_or(|first| first.is_empty);
+        self.emit_first(slot, at, step)?;
+        self.close_first(slot, start_ms);
+        if self.is_by_partition() && step.times.after.get(at) == Some(&TimestampMs::MAX) {
+            self.store.end_until(self.rules.end(start_ms));
+        }
+        Ok(())
+    }
+
+    /// Emits a key's first window, which closes at input `at`, if results leave
+    /// then. A result that fails does so alone.
+    pub(super) fn emit_first(&mut self, slot: u32, at: usize, step: &mut Step<'_>) -> Result<()> {
+        let first = self.store.entry(slot).windows.first();
+        let is_empty = first.is_none_or(|first| first.is_empty);
         if self.emit == Emit::Final
             && !is_empty
             && let Err(error) = self.emit_window(slot, 0, step.next_emission(at))
         {
             self.fail_last(data_or_end(error)?, step);
-        }
-        self.close_first(slot, start_ms);
-        if self.is_by_partition() && step.times.after.get(at) == Some(&TimestampMs::MAX) {
-            self.store.end_until(self.rules.end(start_ms));
         }
         Ok(())
     }

@@ -24,8 +24,8 @@
 //!    is not known, with `end + grace <= W - R`. It is added to the others. K
 //!    and M follow it in any case, but a record that is late for all its windows
 //!    makes no key known.
-//! 3. It closes its key's windows with `end + grace <= K`, ascending by start,
-//!    with its own cause.
+//! 3. Then it closes its key's windows with `end + grace <= K`, ascending by
+//!    start. The result of each is a cause of its own.
 //! 4. W closes a window when it reaches `M + max(T, end + grace - K)`; on a
 //!    tick T is at most the idle timeout. Windows due together leave by deadline,
 //!    key, start; each is a cause of its own.
@@ -54,7 +54,7 @@
 //!
 //! Before a row of input `at` is handled, everything due at the watermark before
 //! `at` is done; [`Operator::advance`] does the rest of the step. A window that
-//! time closes has the cause of the first input whose watermark reached its
+//! time closes belongs to the first input whose watermark reached its
 //! deadline. So rows, order and state do not depend on how inputs were cut. What
 //! was due before the first input of a step (after an at-least-once restart)
 //! counts as made due by that input.

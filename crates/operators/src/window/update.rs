@@ -121,7 +121,7 @@ impl Window {
                 .clock
                 .moved_by(row.timestamp, watermark);
             self.store.set_clock(slot, clock);
-            self.close_passed(slot, row.cause)?;
+            self.close_passed(slot, row.cause.at(), step)?;
         }
         if !self.early.is_empty() {
             let Window { early, results, .. } = self;
@@ -232,8 +232,9 @@ impl Window {
         Ok(true)
     }
 
-    /// Closes the windows that the key's own clock has passed.
-    fn close_passed(&mut self, slot: u32, cause: Cause) -> Result<()> {
+    /// Closes the windows that the key's own clock has passed at input `at`. Their
+    /// results are causes of their own: if one fails, the record has not.
+    fn close_passed(&mut self, slot: u32, at: usize, step: &mut Step<'_>) -> Result<()> {
         loop {
             let entry = self.store.entry(slot);
             let Some(window) = entry.windows.first() else {
@@ -243,9 +244,7 @@ impl Window {
                 return Ok(());
             }
             let start_ms = window.start_ms;
-            if self.emit == Emit::Final && !window.is_empty {
-                self.emit_window(slot, 0, cause)?;
-            }
+            self.emit_first(slot, at, step)?;
             self.close_first(slot, start_ms);
         }
     }

@@ -230,9 +230,10 @@ impl Driver {
             });
         }
         for batch in batches {
-            for cause in batch.causes.iter() {
-                assert!(last <= *cause, "causes never decrease");
-                last = *cause;
+            for row in 0..batch.len() {
+                let at = batch.cause(row).at();
+                assert!(last <= at, "inputs never decrease");
+                last = at;
             }
             self.outs.extend(outs(batch, self.base));
         }
