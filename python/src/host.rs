@@ -41,12 +41,11 @@ impl Host for PythonHost {
     }
 
     fn log(&self, text: &str) {
-        Python::attach(|py| {
-            let logger = py
-                .import("logging")
-                .and_then(|logging| logging.call_method1("getLogger", ("headwater",)));
-            let _ = logger.and_then(|logger| logger.call_method1("info", ("%s", text)));
-        });
+        log("info", text);
+    }
+
+    fn warn(&self, text: &str) {
+        log("warning", text);
     }
 
     fn is_terminal(&self) -> bool {
@@ -88,4 +87,14 @@ fn start_thread(py: Python<'_>, name: &str, work: Box<dyn FnOnce() + Send>) -> P
         .call((), Some(&options))?;
     thread.call_method0("start")?;
     Ok(thread.unbind())
+}
+
+/// Says it through Python's logging, at that level.
+fn log(level: &str, text: &str) {
+    Python::attach(|py| {
+        let logger = py
+            .import("logging")
+            .and_then(|logging| logging.call_method1("getLogger", ("headwater",)));
+        let _ = logger.and_then(|logger| logger.call_method1(level, ("%s", text)));
+    });
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,13 +141,28 @@ def test_on_late_is_told_of_each_missed_window(
     sdf.tumbling_window(10, on_late=on_late).agg(n=Count()).final()
     app.run(timeout=0.2)
     (late,) = told
-    value, key, timestamp, late_by, start, end, _name, topic, partition, _offset = late
+    value, key, timestamp, late_by, start, end, _name, topic, partition, offset = late
     assert (value, key, timestamp, start, end) == ({"v": 3}, "k", 5, 0, 10)
     assert late_by > 0
-    assert (topic, partition) == ("in", 0)
-    assert "too late for its window" in caplog.text
+    assert (topic, partition, offset) == ("in", 0, 2)
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert ["too late for its window" in record.getMessage() for record in warnings] == [True]
     assert app.last_run is not None
     assert app.last_run.late == 1
+
+
+def test_a_late_record_is_warned_of_once_though_its_step_runs_again(
+    directory: Path, fill: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(values((0, 1), (100, 2), (5, 3), (101, "no number"), (102, 4)))
+    app = hw.Application(name="test", directory=directory, on_error="skip", loglevel=None)
+    sdf = app.dataframe("in")
+    sdf.tumbling_window(10, on_late=lambda *_: True).agg(sum=Sum("v")).final()
+    app.run(timeout=0.2)
+    texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len([text for text in texts if "too late for its window" in text]) == 1
+    assert app.last_run is not None
+    assert (app.last_run.late, app.last_run.skipped) == (1, 1)
 
 
 def test_a_trigger_emits_a_window_and_starts_it_anew(app: hw.Application, fill: Any) -> None:

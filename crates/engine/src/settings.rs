@@ -207,6 +207,11 @@ pub trait Host: Send + Sync {
     /// Says something about the run that is no result: on the error output.
     fn log(&self, text: &str);
 
+    /// As [`Host::log`], for what the user should look at.
+    fn warn(&self, text: &str) {
+        self.log(text);
+    }
+
     /// Whether [`Host::print`] reaches a terminal, where a table may be redrawn
     /// in place.
     fn is_terminal(&self) -> bool {

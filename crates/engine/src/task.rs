@@ -310,6 +310,7 @@ impl Task {
         }
         effects.outputs.appended.extend(outputs.appended);
         effects.outputs.delivered.extend(outputs.delivered);
+        effects.outputs.warnings.extend(outputs.warnings);
         effects.leaves.extend(leaves);
         Ok(!is_failed)
     }
@@ -369,6 +370,8 @@ impl Effects {
             .filter(|appended| keeps(appended.operator))
             .map(|appended| without_causes(appended, &failed))
             .collect();
+        let warnings = &mut self.outputs.warnings;
+        warnings.retain(|warning| keeps(warning.operator) && !failed.contains(&warning.cause));
         for list in [&mut self.outputs.delivered, &mut self.leaves] {
             list.retain(|delivered| keeps(delivered.operator));
             for delivered in list.iter_mut() {

@@ -401,6 +401,7 @@ pub(crate) struct OutputLengths {
     appended: usize,
     delivered: usize,
     leaves: usize,
+    warnings: usize,
 }
 
 impl OutputLengths {
@@ -409,6 +410,7 @@ impl OutputLengths {
             appended: pass.step.outputs.appended.len(),
             delivered: pass.step.outputs.delivered.len(),
             leaves: pass.leaves.len(),
+            warnings: pass.step.outputs.warnings.len(),
         }
     }
 
@@ -416,6 +418,7 @@ impl OutputLengths {
         pass.step.outputs.appended.truncate(self.appended);
         pass.step.outputs.delivered.truncate(self.delivered);
         pass.leaves.truncate(self.leaves);
+        pass.step.outputs.warnings.truncate(self.warnings);
     }
 }
 

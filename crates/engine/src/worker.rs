@@ -384,6 +384,9 @@ impl Worker {
         partition: &TopicPartition,
     ) -> Result<()> {
         let resume = self.slot(partition).resume;
+        for warning in &effects.outputs.warnings {
+            self.common.host.warn(&warning.text);
+        }
         for appended in effects.outputs.appended {
             let slot = self
                 .tasks
@@ -541,7 +544,7 @@ impl Worker {
         for slot in self.tasks.values_mut() {
             let topic = Arc::clone(&slot.task.partition.topic);
             for warning in slot.task.input.unseen.warnings(&topic, is_last) {
-                self.common.host.log(&warning);
+                self.common.host.warn(&warning);
             }
         }
     }

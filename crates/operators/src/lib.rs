@@ -37,5 +37,5 @@ pub use filter::Filter;
 pub use function::{Call, Function, FunctionRows, Functions, Wants};
 pub use metadata::{SetHeaders, SetTimestamp, check_event_times, decode_rows};
 pub use operator::Operator;
-pub use step::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
+pub use step::{Appended, Delivered, Failure, Outputs, Step, StepTimes, Warning};
 pub use window::{Window, WindowStore};

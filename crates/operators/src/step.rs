@@ -82,6 +82,19 @@ pub struct Outputs {
     pub appended: Vec<Appended>,
     /// Rows for sinks, tables and callers.
     pub delivered: Vec<Delivered>,
+    /// What the user is told.
+    pub warnings: Vec<Warning>,
+}
+
+/// A line for the user's log.
+#[derive(Debug)]
+pub struct Warning {
+    /// The operator that warns.
+    pub operator: usize,
+    /// What it warns of.
+    pub cause: Cause,
+    /// The line.
+    pub text: String,
 }
 
 /// Records for one partition.

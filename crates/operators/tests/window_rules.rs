@@ -499,8 +499,10 @@ fn with_function(
 
 #[test]
 fn on_late_is_called_for_each_window_that_a_record_missed() {
-    let (spec, functions, on_late) =
-        with_function(hopping(10, 5), "on_late", |_| Ok(Value::Bool(true)));
+    let (spec, functions, on_late) = with_function(hopping(10, 5), "on_late", |arguments| {
+        let is_first = arguments[2] == Value::Int(8) && arguments[4] == Value::Int(0);
+        Ok(Value::Bool(is_first))
+    });
     let inputs = [
         record("a", 12, 1),
         record("a", 9, 2),
@@ -531,7 +533,16 @@ fn on_late_is_called_for_each_window_that_a_record_missed() {
             Value::Str("telemetry--hopping_window_10_5".into()),
             Value::Str("telemetry".into()),
             Value::Int(3),
-            Value::Null,
+            Value::Int(3),
+        ]
+    );
+    // One says yes, and is told of once more.
+    assert_eq!(
+        driver.warnings,
+        [
+            "a record came too late for its window, key=`a` timestamp_ms=`8` late_by_ms=`12` \
+             start_ms=`0` end_ms=`10` store=`telemetry--hopping_window_10_5` topic=`telemetry` \
+             partition=`3` offset=`3`"
         ]
     );
 }

@@ -2,7 +2,7 @@
 
 use super::results::Bounds;
 use crate::aggregate::Callback;
-use crate::{Aggregators, Compiled, Functions, Step};
+use crate::{Aggregators, Compiled, Functions, Step, Warning};
 use headwater_core::{
     Batch, DataError, Error, Evaluated, FieldPath, Header, Result, Value, ValueRef, json,
 };
@@ -55,7 +55,8 @@ impl Callbacks {
         }
     }
 
-    /// Tells the user that a row missed windows that were closed.
+    /// Tells the user that a row missed windows that were closed. Where the
+    /// function's result is true, the log says so too.
     ///
     /// # Errors
     /// That of the function.
@@ -70,8 +71,11 @@ impl Callbacks {
             return Ok(());
         };
         let value = self.row_text(batch, row, step)?;
+        let cause = batch.cause(row);
+        let position = step.positions.map(|positions| positions.get(cause.at()));
+        let offset = position.and_then(|position| position.offset());
         for window in missed {
-            on_late.call(
+            let result = on_late.call(
                 None,
                 &[
                     value.as_ref(),
@@ -83,9 +87,28 @@ impl Callbacks {
                     ValueRef::Str(&self.name),
                     ValueRef::Str(&step.partition.topic),
                     ValueRef::Int(step.partition.partition.into()),
-                    ValueRef::Null,
+                    offset.map_or(ValueRef::Null, |offset| ValueRef::Int(offset as i64)),
                 ],
             )?;
+            if result.as_ref().is_truthy() {
+                let key = batch.keys.get(row).unwrap_or_default().escape_ascii();
+                let at = position.map_or_else(String::new, |position| position.to_string());
+                step.outputs.warnings.push(Warning {
+                    operator: step.operator,
+                    cause,
+                    text: format!(
+                        "a record came too late for its window, key=`{key}` timestamp_ms=`{}` \
+                         late_by_ms=`{late_by_ms}` start_ms=`{}` end_ms=`{}` store=`{}` \
+                         topic=`{}` partition=`{}` offset=`{at}`",
+                        batch.timestamps[row],
+                        window.start_ms,
+                        window.end_ms,
+                        self.name,
+                        step.partition.topic,
+                        step.partition.partition,
+                    ),
+                });
+            }
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use headwater_core::{
-    Batch, DataError, Error, Evaluated, Header, Headers, Records, RecordsBuilder, Result, Rows,
-    TimestampMs, TopicPartition, Value, ValueRef,
+    Batch, DataError, Error, Evaluated, Header, Headers, Positions, Records, RecordsBuilder,
+    Result, Rows, TimestampMs, TopicPartition, Value, ValueRef,
 };
 use headwater_operators::{
     Call, Failure, Function, FunctionRows, Functions, Operator, Step, StepTimes, Wants, Window,
@@ -71,6 +71,7 @@ pub(crate) struct Driver {
     pub(crate) outs: Vec<Out>,
     pub(crate) failed: Vec<Failed>,
     pub(crate) late: u64,
+    pub(crate) warnings: Vec<String>,
     /// The compacted changelog.
     pub(crate) log: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) logged_records: usize,
@@ -88,6 +89,7 @@ impl Driver {
             outs: Vec::new(),
             failed: Vec::new(),
             late: 0,
+            warnings: Vec::new(),
             log: BTreeMap::new(),
             logged_records: 0,
             watermark: TimestampMs::MIN,
@@ -202,6 +204,8 @@ impl Driver {
         let partition = TopicPartition::new("telemetry", 3);
         let mut keyed = Default::default();
         let mut step = Step::new(times, &mut keyed, &partition);
+        let positions = Positions::From(self.base as u64);
+        step.positions = Some(&positions);
         if let [
             Input::Tick {
                 idle_timeout_ms, ..
@@ -209,6 +213,7 @@ impl Driver {
         ] = inputs
         {
             step.tick_timeout_ms = Some(*idle_timeout_ms);
+            step.positions = None;
         }
         let mut batches = Vec::new();
         if !batch.is_empty() {
@@ -221,6 +226,8 @@ impl Driver {
         if is_last {
             batches.extend(self.window.advance(&mut step).expect("the step goes on"));
         }
+        let warnings = step.outputs.warnings.drain(..);
+        self.warnings.extend(warnings.map(|warning| warning.text));
         let mut last = 0;
         for Failure { cause, error, .. } in std::mem::take(&mut step.failures) {
             self.failed.push(Failed {

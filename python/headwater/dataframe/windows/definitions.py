@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
@@ -42,7 +41,6 @@ Trigger: TypeAlias = Callable[[Any, Any, Any, int, Any], Any]
 
 ClosingStrategy: TypeAlias = Literal["key", "partition"]
 
-_LOGGER = logging.getLogger("headwater")
 
 
 class WindowDefinition:
@@ -248,23 +246,12 @@ class AggregatedWindow:
 
 
 def _late_callback(on_late: OnLate, key_format: str) -> _native.Function:
-    def call(value: Any, key: Any, timestamp: int, late_by: int, *place: Any) -> None:
+    def call(value: Any, key: Any, timestamp: int, late_by: int, *place: Any) -> bool:
         start, end, name, topic, partition, offset = place
         key = _native.deserialize(key_format, key)
-        says = on_late(value, key, timestamp, late_by, start, end, name, topic, partition, offset)
-        if says:
-            _LOGGER.warning(
-                "a record came %d ms too late for its window, key=%r timestamp=%d start=%d end=%d "
-                "window=%s topic=%s partition=%d",
-                late_by,
-                key,
-                timestamp,
-                start,
-                end,
-                name,
-                topic,
-                partition,
-            )
+        return bool(
+            on_late(value, key, timestamp, late_by, start, end, name, topic, partition, offset)
+        )
 
     return _functions.native(call, wraps=on_late, takes_row=False)
 
