@@ -201,6 +201,7 @@ impl Source for UserSource {
             records: builder.finish(),
             position: None,
             is_end,
+            unread: None,
         })
     }
 

@@ -6,8 +6,8 @@
 //! on any other.
 
 use crate::csv_cell::{CellTypes, write_cell};
-use crate::file::{FilePlace, FileReader, file_error, fingerprint, line_error};
-use crate::{Source, SourceBatch, TimestampField};
+use crate::file::{FilePlace, FileReader, at_line, file_error, fingerprint};
+use crate::{Source, SourceBatch, TimestampField, Unread};
 use csv::ByteRecord;
 use headwater_core::env::Env;
 use headwater_core::json::write_key;
@@ -88,8 +88,8 @@ struct Open {
     header: u64,
     /// The place after the last row that was handed out.
     done: Place,
-    /// An error that came after rows; it is due at the next poll.
-    failed: Option<Error>,
+    /// A row that cannot be read and came after others.
+    unread: Option<Unread>,
     /// When the next row is due, if rows are delayed.
     due: Option<Duration>,
 }
@@ -150,7 +150,7 @@ impl Source for CsvSource {
             columns,
             header,
             done,
-            failed: None,
+            unread: None,
             due: None,
         });
         Ok(())
@@ -160,10 +160,6 @@ impl Source for CsvSource {
         let Some(open) = &mut self.open else {
             return Err(Error::internal("a source is polled that is not open"));
         };
-        if let Some(error) = open.failed.take() {
-            open.done = open.rows.place();
-            return Err(error);
-        }
         let records_max = open.wait_until_due(self.options.delay, wait, records_max);
         open.read(&self.options, records_max)
     }
@@ -177,26 +173,31 @@ impl Source for CsvSource {
     }
 }
 
+/// What is next in the file.
+enum Next {
+    Row,
+    Unread(Unread),
+    End,
+}
+
 impl Open {
     fn read(&mut self, options: &CsvSourceOptions, records_max: usize) -> Result<SourceBatch> {
         let mut records = RecordsBuilder::default();
         let mut is_end = false;
-        while records.len() < records_max && records.byte_count() < BATCH_BYTES_MAX {
-            match self.next(options, &mut records) {
-                Ok(true) => self.done = self.rows.place(),
-                Ok(false) => {
-                    is_end = true;
-                    break;
-                }
-                Err(error) if records.is_empty() => {
-                    self.done = self.rows.place();
-                    return Err(error);
-                }
-                Err(error) => {
-                    self.failed = Some(error);
-                    break;
-                }
+        while self.unread.is_none()
+            && !is_end
+            && records.len() < records_max
+            && records.byte_count() < BATCH_BYTES_MAX
+        {
+            match self.next(options, &mut records)? {
+                Next::Row => self.done = self.rows.place(),
+                Next::Unread(unread) => self.unread = Some(unread),
+                Next::End => is_end = true,
             }
+        }
+        let unread = self.unread.take_if(|_| records.is_empty());
+        if unread.is_some() {
+            self.done = self.rows.place();
         }
         let Place { offset, line } = self.done;
         let tail = self.rows.reader.get_ref().tail(offset)?;
@@ -210,13 +211,14 @@ impl Open {
             records: records.finish(),
             position: Some(place.encode()),
             is_end,
+            unread,
         })
     }
 
-    /// Reads one row; `false` at the end of the file.
-    fn next(&mut self, options: &CsvSourceOptions, records: &mut RecordsBuilder) -> Result<bool> {
+    /// Reads one row.
+    fn next(&mut self, options: &CsvSourceOptions, records: &mut RecordsBuilder) -> Result<Next> {
         if !self.rows.next()? {
-            return Ok(false);
+            return Ok(Next::End);
         }
         let row = &self.rows.row;
         match self.columns.write(row, options) {
@@ -224,9 +226,12 @@ impl Open {
                 let key = self.columns.key(row, options);
                 let timestamp = timestamp.unwrap_or_else(|| self.env.clock.wall_ms());
                 records.push(key, Some(&self.columns.text), timestamp, None);
-                Ok(true)
+                Ok(Next::Row)
             }
-            Err(error) => Err(line_error(error, &self.rows.path, self.rows.line_of_row()?)),
+            Err(error) => Ok(Next::Unread(Unread {
+                error: at_line(error, &self.rows.path, self.rows.line_of_row()?),
+                bytes: self.rows.text_since(self.done)?,
+            })),
         }
     }
 
@@ -312,6 +317,20 @@ impl Rows {
             offset: offset + position.byte().saturating_sub(prefix),
             line: line + (position.line() - 1).saturating_sub(prefix),
         }
+    }
+
+    /// The last row as the file has it, which began at `place` or after blank
+    /// lines.
+    fn text_since(&self, place: Place) -> Result<Vec<u8>> {
+        let file = self.reader.get_ref();
+        let bytes = file.range(place.offset, self.place().offset)?;
+        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let start = bytes.iter().position(|byte| !is_break(byte));
+        let end = bytes.iter().rposition(|byte| !is_break(byte));
+        Ok(match (start, end) {
+            (Some(start), Some(end)) => bytes[start..=end].to_vec(),
+            _ => Vec::new(),
+        })
     }
 
     /// The line on which the last row begins: the reader knows only where it

@@ -25,9 +25,9 @@ pub(crate) fn file_error(doing: &str, path: &Path, error: io::Error) -> Error {
 }
 
 /// An error about one line of a file.
-pub(crate) fn line_error(error: DataError, path: &Path, line: u64) -> Error {
+pub(crate) fn at_line(error: DataError, path: &Path, line: u64) -> DataError {
     let line = Some(format!("{}:{line}", path.display()));
-    Error::data(DataError { line, ..error })
+    DataError { line, ..error }
 }
 
 /// How far a file has been read.
@@ -133,6 +133,14 @@ impl FileReader {
     pub(crate) fn byte_at(&self, offset: u64) -> Result<Option<u8>> {
         let mut byte = [0];
         Ok((self.bytes_at(offset, &mut byte)? == 1).then_some(byte[0]))
+    }
+
+    /// The bytes from one place to another, as far as the file has them.
+    pub(crate) fn range(&self, from: u64, to: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; to.saturating_sub(from) as usize];
+        let found = self.bytes_at(from, &mut bytes)?;
+        bytes.truncate(found);
+        Ok(bytes)
     }
 
     fn bytes_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {

@@ -5,9 +5,9 @@
 //! dead-letter topic. The source itself looks into a line only where it has to
 //! find the key or the time.
 
-use crate::file::{FilePlace, FileReader, line_error};
+use crate::file::{FilePlace, FileReader, at_line};
 use crate::lines::Lines;
-use crate::{Source, SourceBatch, TimestampField, TimestampFormat};
+use crate::{Source, SourceBatch, TimestampField, TimestampFormat, Unread};
 use headwater_core::env::Env;
 use headwater_core::json::{Locator, decode};
 use headwater_core::{
@@ -81,8 +81,8 @@ struct Open {
     /// The place after the last record that was handed out.
     offset: u64,
     line: u64,
-    /// An error that came after records; it is due at the next poll.
-    failed: Option<Error>,
+    /// A line that cannot be read and came after others.
+    unread: Option<Unread>,
     /// The time of a line that is malformed and has none of its own.
     last_timestamp: TimestampMs,
 }
@@ -134,7 +134,7 @@ impl Source for JsonLinesSource {
             locator: Locator::new(&fields),
             offset: place.offset,
             line: place.line,
-            failed: None,
+            unread: None,
             last_timestamp: 0,
         });
         Ok(())
@@ -148,7 +148,8 @@ impl Source for JsonLinesSource {
         loop {
             let batch = open.read(&self.path, &self.options, records_max)?;
             let now = open.env.clock.monotonic();
-            if batch.is_end || !batch.records.is_empty() || deadline <= now {
+            let is_something = !batch.records.is_empty() || batch.unread.is_some();
+            if batch.is_end || is_something || deadline <= now {
                 return Ok(batch);
             }
             open.env.clock.sleep(FOLLOW_INTERVAL.min(deadline - now));
@@ -164,6 +165,13 @@ impl Source for JsonLinesSource {
     }
 }
 
+/// What is next in the file.
+enum Next {
+    Record,
+    Unread(Unread),
+    Nothing,
+}
+
 impl Open {
     fn read(
         &mut self,
@@ -173,26 +181,22 @@ impl Open {
     ) -> Result<SourceBatch> {
         let mut records = RecordsBuilder::default();
         let mut is_end = false;
-        if let Some(error) = self.failed.take() {
-            self.hand_out();
-            return Err(error);
-        }
-        while records.len() < records_max && records.byte_count() < BATCH_BYTES_MAX {
-            match self.next(path, options, &mut records) {
-                Ok(true) => self.hand_out(),
-                Ok(false) => {
+        while self.unread.is_none()
+            && records.len() < records_max
+            && records.byte_count() < BATCH_BYTES_MAX
+        {
+            match self.next(path, options, &mut records)? {
+                Next::Record => self.hand_out(),
+                Next::Unread(unread) => self.unread = Some(unread),
+                Next::Nothing => {
                     is_end = options.at_end == AtEnd::Finish;
                     break;
                 }
-                Err(error) if records.is_empty() => {
-                    self.hand_out();
-                    return Err(error);
-                }
-                Err(error) => {
-                    self.failed = Some(error);
-                    break;
-                }
             }
+        }
+        let unread = self.unread.take_if(|_| records.is_empty());
+        if unread.is_some() {
+            self.hand_out();
         }
         let tail = self.lines.reader.tail(self.offset)?;
         let place = FilePlace {
@@ -205,6 +209,7 @@ impl Open {
             records: records.finish(),
             position: Some(place.encode()),
             is_end,
+            unread,
         })
     }
 
@@ -213,18 +218,18 @@ impl Open {
         (self.offset, self.line) = (self.lines.offset, self.lines.line);
     }
 
-    /// Reads one record; `false` if there is none.
+    /// Reads one record.
     fn next(
         &mut self,
         path: &std::path::Path,
         options: &JsonLinesSourceOptions,
         records: &mut RecordsBuilder,
-    ) -> Result<bool> {
+    ) -> Result<Next> {
         loop {
             let is_first = self.lines.offset == 0;
             let line = self.lines.line;
             let Some(text) = self.lines.next(options.at_end == AtEnd::Finish)? else {
-                return Ok(false);
+                return Ok(Next::Nothing);
             };
             let text = match text.strip_prefix(BYTE_ORDER_MARK) {
                 Some(rest) if is_first => rest,
@@ -237,13 +242,19 @@ impl Open {
                 locator: &mut self.locator,
                 spans: &mut self.spans,
             };
-            let (key, timestamp) = fields
-                .read(text, options, self.last_timestamp)
-                .map_err(|error| line_error(error, path, line))?;
+            let (key, timestamp) = match fields.read(text, options, self.last_timestamp) {
+                Ok(read) => read,
+                Err(error) => {
+                    return Ok(Next::Unread(Unread {
+                        error: at_line(error, path, line),
+                        bytes: text.to_vec(),
+                    }));
+                }
+            };
             let timestamp = timestamp.unwrap_or_else(|| self.env.clock.wall_ms());
             self.last_timestamp = timestamp;
             records.push(key.as_deref(), Some(text), timestamp, None);
-            return Ok(true);
+            return Ok(Next::Record);
         }
     }
 }

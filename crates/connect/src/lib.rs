@@ -38,6 +38,6 @@ pub use csv_source::{CsvSource, CsvSourceOptions};
 pub use json_lines_sink::{JsonLinesSink, JsonLinesSinkOptions};
 pub use json_lines_source::{AtEnd, JsonLinesSource, JsonLinesSourceOptions};
 pub use sink::{Delivery, Sink};
-pub use source::{Source, SourceBatch};
+pub use source::{Source, SourceBatch, Unread};
 pub use table::{Table, TableOptions};
 pub use timestamp::{TimestampField, TimestampFormat};

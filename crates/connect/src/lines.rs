@@ -1,7 +1,7 @@
 //! The lines of a file, with the place after each.
 
-use crate::file::{FileReader, file_error, line_error};
-use headwater_core::{DataError, Result};
+use crate::file::{FileReader, file_error};
+use headwater_core::{Error, Result};
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ impl Lines {
     /// line that has no break counts if `takes_torn`, else it is not there yet.
     ///
     /// # Errors
-    /// `Data` for a line that is too long: the lines end there.
+    /// `Invalid` for a line that is too long: it is no record.
     pub(crate) fn next(&mut self, takes_torn: bool) -> Result<Option<&[u8]>> {
         loop {
             let rest = &self.buffer[self.start..];
@@ -53,9 +53,12 @@ impl Lines {
             }
             let len = rest.len();
             if len > LINE_BYTES_MAX {
-                let error =
-                    DataError::new(format!("the line is longer than {LINE_BYTES_MAX} bytes"));
-                return Err(line_error(error, &self.path, self.line));
+                return Err(Error::invalid(format!(
+                    "a line of the file is too long to be a record bytes_max=`{LINE_BYTES_MAX}` \
+                     line=`{}:{}`",
+                    self.path.display(),
+                    self.line
+                )));
             }
             self.searched = len;
             if self.fill()? > 0 {

@@ -1,7 +1,7 @@
 //! The contract of a source.
 
 use headwater_core::env::Env;
-use headwater_core::{Records, Result};
+use headwater_core::{DataError, Records, Result};
 use std::time::Duration;
 
 /// Where records enter: a file, a device, a user's function.
@@ -17,11 +17,11 @@ pub trait Source: Send {
     fn open(&mut self, env: &Env, position: Option<&[u8]>) -> Result<()>;
 
     /// The next records, at most about `records_max`, waiting up to `wait` for
-    /// the first.
+    /// the first. A record that cannot be read comes in a batch of its own, after
+    /// those before it.
     ///
     /// # Errors
-    /// `Data` for a record that cannot be read: the message says where it stands.
-    /// The records before it have been returned; the next poll goes on after it.
+    /// Where nothing more can be read.
     fn poll(&mut self, wait: Duration, records_max: usize) -> Result<SourceBatch>;
 
     /// Whether it is known to end: a file does, a device doesn't. A job whose
@@ -33,7 +33,7 @@ pub trait Source: Send {
 }
 
 /// What a source read.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct SourceBatch {
     /// The records.
     pub records: Records,
@@ -42,4 +42,16 @@ pub struct SourceBatch {
     pub position: Option<Vec<u8>>,
     /// Whether there will never be more.
     pub is_end: bool,
+    /// A record that could not be read; then there are no others, and the position
+    /// is the one after it.
+    pub unread: Option<Unread>,
+}
+
+/// A record that a source could not read.
+#[derive(Debug)]
+pub struct Unread {
+    /// Why, and where it stands.
+    pub error: DataError,
+    /// Its bytes as they came.
+    pub bytes: Vec<u8>,
 }

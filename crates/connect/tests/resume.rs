@@ -1,10 +1,11 @@
 //! A source that is stopped anywhere and opened again gives what one pass gives.
 
 use headwater_connect::{
-    CsvSource, CsvSourceOptions, JsonLinesSource, JsonLinesSourceOptions, Source,
+    CsvSource, CsvSourceOptions, JsonLinesSource, JsonLinesSourceOptions, Source, SourceBatch,
+    Unread,
 };
-use headwater_core::env::Env;
 use headwater_core::{Class, Result};
+use headwater_core::env::Env;
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,16 @@ type Rows = Vec<Result<String, String>>;
 /// The rows of one batch, and an error in their place.
 fn poll(source: &mut dyn Source, records_max: usize, rows: &mut Rows) -> (Option<Vec<u8>>, bool) {
     match source.poll(Duration::ZERO, records_max) {
+        Ok(SourceBatch {
+            unread: Some(Unread { error, bytes }),
+            records,
+            position,
+            is_end,
+        }) => {
+            assert!(records.is_empty() && !bytes.is_empty());
+            rows.push(Err(format!("{error} {}", bytes.escape_ascii())));
+            (position, is_end)
+        }
         Ok(batch) => {
             let records = &batch.records;
             rows.extend((0..records.len()).map(|index| {
@@ -22,11 +33,7 @@ fn poll(source: &mut dyn Source, records_max: usize, rows: &mut Rows) -> (Option
             }));
             (batch.position, batch.is_end)
         }
-        Err(error) => {
-            assert_eq!(error.class(), Class::Data, "{error}");
-            rows.push(Err(error.to_string()));
-            (None, false)
-        }
+        Err(error) => panic!("{error}"),
     }
 }
 

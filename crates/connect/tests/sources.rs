@@ -2,7 +2,7 @@
 
 use headwater_connect::{
     AtEnd, CellTypes, CsvSource, CsvSourceOptions, JsonLinesSource, JsonLinesSourceOptions, Source,
-    SourceBatch, TimestampField, TimestampFormat,
+    SourceBatch, TimestampField, TimestampFormat, Unread,
 };
 use headwater_core::env::{Env, ManualClock};
 use headwater_core::{Class, Result};
@@ -43,10 +43,14 @@ fn csv_error(bytes: impl AsRef<[u8]>, options: &CsvSourceOptions) -> String {
     let path = file(&folder, bytes).expect("a file can be written");
     let mut source = CsvSource::new(path, options.clone());
     let mut result = source.open(&env(), None).map(|()| SourceBatch::default());
-    while result.as_ref().is_ok_and(|batch| !batch.is_end) {
+    let goes_on = |batch: &SourceBatch| !batch.is_end && batch.unread.is_none();
+    while result.as_ref().is_ok_and(goes_on) {
         result = source.poll(Duration::ZERO, 1_000);
     }
-    let error = result.expect_err("the file has an error").to_string();
+    let error = match result.map(|batch| batch.unread) {
+        Ok(unread) => unread.expect("the file has an error").error.to_string(),
+        Err(error) => error.to_string(),
+    };
     let (before, after) = error.split_once("=`/").expect("the message names the file");
     let (_, after) = after.split_once("/in").expect("the file is called in");
     format!("{before}=`in{after}")
@@ -166,7 +170,7 @@ fn csv_errors_name_file_and_line() {
 #[test]
 fn reading_goes_on_after_a_row_that_cannot_be_read() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let path = file(&folder, "a\n1\n2,2\n3\n")?;
+    let path = file(&folder, "a\n1\n\n\"2\n\",2\r\n3\n")?;
     let mut source = CsvSource::new(path, CsvSourceOptions::default());
     source.open(&env(), None)?;
     let before = source.poll(Duration::ZERO, 1_000)?;
@@ -174,14 +178,21 @@ fn reading_goes_on_after_a_row_that_cannot_be_read() -> Result<()> {
         (values(&before), before.is_end),
         (vec![r#"{"a":1}"#.into()], false)
     );
-    let error = source
-        .poll(Duration::ZERO, 1_000)
-        .map_err(|error| error.class());
-    assert_eq!(error.err(), Some(Class::Data));
+    let batch = source.poll(Duration::ZERO, 1_000)?;
+    let Unread { error, bytes } = batch.unread.expect("a row that cannot be read");
+    assert!(batch.records.is_empty());
+    assert_eq!(
+        bytes, b"\"2\n\",2",
+        "as it stands there, without what separates rows"
+    );
+    assert!(error.to_string().ends_with("/in:4`"), "{error}");
     assert_eq!(values(&source.poll(Duration::ZERO, 1_000)?), [r#"{"a":3}"#]);
     // Opened at what was committed before, the error is still there.
     source.open(&env(), before.position.as_deref())?;
-    assert!(source.poll(Duration::ZERO, 1_000).is_err());
+    assert!(source.poll(Duration::ZERO, 1_000)?.unread.is_some());
+    // And not after what was committed with it.
+    source.open(&env(), batch.position.as_deref())?;
+    assert_eq!(values(&source.poll(Duration::ZERO, 1_000)?), [r#"{"a":3}"#]);
     Ok(())
 }
 
@@ -244,10 +255,9 @@ fn json_lines_are_handed_on_as_they_are() -> Result<()> {
     let path = file(&folder, "\n{\"at\":null}\n")?;
     let mut source = JsonLinesSource::new(path, options);
     source.open(&env(), None)?;
-    let error = source
-        .poll(Duration::ZERO, 1_000)
-        .expect_err("a timestamp is missing");
-    assert_eq!(error.class(), Class::Data);
+    let batch = source.poll(Duration::ZERO, 1_000)?;
+    let Unread { error, bytes } = batch.unread.expect("a timestamp is missing");
+    assert_eq!(bytes, b"{\"at\":null}");
     assert!(error.to_string().ends_with("/in:2`"), "{error}");
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Records that cannot be processed, with the reason.
 //!
-//! A dead letter holds the record's original key and value, or the row itself if
-//! time emitted it. It leaves in the epoch's transaction: a record is either
+//! A dead letter holds the record's original key and value, or the row itself if a
+//! closing window emitted it, or the bytes that a source could not read. It leaves in the epoch's transaction: a record is either
 //! processed or a dead letter, once.
 
-use headwater_core::{Header, Records, RecordsBuilder, Result, Rows};
+use headwater_connect::Unread;
+use headwater_core::{DataError, Header, Records, RecordsBuilder, Result, Rows, TimestampMs};
 use headwater_log::Fetched;
 use headwater_operators::Failure;
 
@@ -19,7 +20,7 @@ pub(crate) fn dead_letter_topic(topic: &str) -> String {
 /// `Internal` if neither the record nor the row is known.
 pub(crate) fn dead_letter(failure: &Failure, fetched: Option<&Fetched>) -> Result<Records> {
     let mut builder = RecordsBuilder::default();
-    let headers = headers_of(failure);
+    let headers = headers_of(&failure.error);
     match (&failure.row, fetched) {
         (Some(batch), _) => {
             let mut value = Vec::new();
@@ -58,8 +59,15 @@ pub(crate) fn dead_letter(failure: &Failure, fetched: Option<&Fetched>) -> Resul
     Ok(builder.finish())
 }
 
-fn headers_of(failure: &Failure) -> Vec<Header> {
-    let error = &failure.error;
+/// The dead letter of a record that a source could not read.
+pub(crate) fn unread_letter(unread: &Unread, wall_ms: TimestampMs) -> Records {
+    let mut builder = RecordsBuilder::default();
+    let headers = headers_of(&unread.error).into();
+    builder.push(None, Some(&unread.bytes), wall_ms, Some(headers));
+    builder.finish()
+}
+
+fn headers_of(error: &DataError) -> Vec<Header> {
     let text = |fact: Option<String>| fact.unwrap_or_default();
     [
         ("headwater.error", error.reason.clone()),

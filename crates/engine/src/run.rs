@@ -279,10 +279,12 @@ fn make_topics(
         if plan.upstream_of(id).is_none() {
             wanted.push((input.topic.name.to_string(), None, true));
         }
-        if letters {
-            let name = dead_letter_topic(&input.topic.name);
-            wanted.push((name, Some(TopicConfig::default()), false));
-        }
+    }
+    let of_sources = application.sources.iter().map(|source| &source.topic);
+    let inputs = plan.inputs().map(|(_, input)| &input.topic);
+    for topic in of_sources.chain(inputs).filter(|_| letters) {
+        let name = dead_letter_topic(&topic.name);
+        wanted.push((name, Some(TopicConfig::default()), false));
     }
     for node in plan.nodes() {
         if let Op::ToTopic {

@@ -5,7 +5,7 @@
 //! its end adds nothing to the next run.
 
 use crate::input::{CONTROL_END, CONTROL_HEADER};
-use headwater_connect::Source;
+use headwater_connect::{Source, Unread};
 use headwater_core::env::Env;
 use headwater_core::partitioner::partition_of;
 use headwater_core::{
@@ -29,6 +29,15 @@ pub(crate) struct SourceTask {
     /// Whether this instance is the one that runs it: the one that owns partition 0
     /// of its topic.
     pub(crate) is_owned: bool,
+}
+
+/// What a poll found.
+#[derive(Default)]
+pub(crate) struct Polled {
+    /// The number of records that were appended, the end counted as one.
+    pub(crate) count: usize,
+    /// A record that could not be read.
+    pub(crate) unread: Option<Unread>,
 }
 
 /// The pseudo partition under which a source's position is committed.
@@ -96,16 +105,15 @@ impl SourceTask {
         !self.is_open
     }
 
-    /// Reads on and appends what came; returns the number of records, the end
-    /// counted as one.
+    /// Reads on and appends what came.
     pub(crate) fn poll(
         &mut self,
         wait: Duration,
         records_max: usize,
         transactor: &mut dyn Transactor,
-    ) -> Result<usize> {
+    ) -> Result<Polled> {
         if !self.is_open {
-            return Ok(0);
+            return Ok(Polled::default());
         }
         let batch = self.source.poll(wait, records_max)?;
         let mut count = batch.records.len();
@@ -124,7 +132,11 @@ impl SourceTask {
             }
             self.close();
         }
-        Ok(count)
+        let unread = batch.unread.map(|mut unread| {
+            unread.error.operator = Some(format!("source {}", self.name));
+            unread
+        });
+        Ok(Polled { count, unread })
     }
 
     fn append(&self, records: &Records, transactor: &mut dyn Transactor) -> Result<()> {

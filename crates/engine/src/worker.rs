@@ -10,17 +10,17 @@
 
 use crate::application::Shared;
 use crate::checkpoint::Epoch;
-use crate::dead_letter::{dead_letter, dead_letter_topic};
+use crate::dead_letter::{dead_letter, dead_letter_topic, unread_letter};
 use crate::delivery::{Screen, SinkSet, delivery};
 use crate::input::{around_controls, has_rows};
 use crate::quiet::Quiet;
 use crate::settings::{Decision, ErrorPolicy, Host, RunOptions, Settings};
-use crate::source_task::SourceTask;
+use crate::source_task::{Polled, SourceTask};
 use crate::tally::Tally;
 use crate::task::{ClockMove, Effects, Task};
 use crate::upstream::Announcements;
 use headwater_core::env::Env;
-use headwater_core::{Class, Error, Position, Result, Rows, TopicPartition};
+use headwater_core::{DataError, Error, Position, Result, Rows, TopicPartition};
 use headwater_log::{Committed, Ends, FetchLimits, Fetched, Positions, Reader, Transactor};
 use headwater_operators::Failure;
 use headwater_plan::{LogicalPlan, NodeId, Op};
@@ -104,20 +104,14 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// A source could not read a record: the error policy decides. There are no
-    /// bytes that a dead letter could hold, so both other policies say what was
-    /// left out and go on.
-    fn leave_out_of_source(&self, error: Error) -> Result<()> {
-        let decision = match (&self.settings.on_data_error, error.data_error()) {
-            (ErrorPolicy::Stop, _) => Decision::Stop,
-            (ErrorPolicy::Callback(callback), Some(data)) => callback(data)?,
-            _ => Decision::Skip,
-        };
-        if decision == Decision::Stop {
-            return Err(error);
+    /// What the error policy says about an error.
+    fn decide(&self, error: &DataError) -> Result<Decision> {
+        match &self.settings.on_data_error {
+            ErrorPolicy::Stop => Ok(Decision::Stop),
+            ErrorPolicy::Skip => Ok(Decision::Skip),
+            ErrorPolicy::DeadLetter => Ok(Decision::DeadLetter),
+            ErrorPolicy::Callback(callback) => callback(error),
         }
-        self.host.log(&format!("left out: {error}"));
-        Ok(())
     }
 }
 
@@ -345,12 +339,7 @@ impl Worker {
     fn decide(&self, failures: &[Failure]) -> Result<Vec<Decision>> {
         failures
             .iter()
-            .map(|failure| match &self.common.settings.on_data_error {
-                ErrorPolicy::Stop => Ok(Decision::Stop),
-                ErrorPolicy::Skip => Ok(Decision::Skip),
-                ErrorPolicy::DeadLetter => Ok(Decision::DeadLetter),
-                ErrorPolicy::Callback(callback) => callback(&failure.error),
-            })
+            .map(|failure| self.common.decide(&failure.error))
             .collect()
     }
 
@@ -457,14 +446,21 @@ impl Worker {
                 common.settings.batch_rows_max,
                 &mut **transactor,
             );
-            let count = match polled {
-                Err(error) if error.class() == Class::Data => {
-                    common.leave_out_of_source(error)?;
-                    self.tally.skipped += 1;
-                    1
+            let Polled { mut count, unread } = polled?;
+            if let Some(unread) = unread {
+                count += 1;
+                match common.decide(&unread.error)? {
+                    // The epoch is dropped, and with it the position after the record.
+                    Decision::Stop => return Err(Error::data(unread.error)),
+                    Decision::Skip => self.tally.skipped += 1,
+                    Decision::DeadLetter => {
+                        let to = TopicPartition::new(dead_letter_topic(&source.topic.name), 0);
+                        let letter = unread_letter(&unread, self.env.clock.wall_ms());
+                        transactor.append(&to, letter)?;
+                        self.tally.dead_lettered += 1;
+                    }
                 }
-                polled => polled?,
-            };
+            }
             if count > 0 {
                 self.common.shared.saw_records(now);
                 self.epoch.open(now, count as u64);

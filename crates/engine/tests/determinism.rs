@@ -583,8 +583,9 @@ fn the_embedded_log_gives_the_same() {
     }
 }
 
-/// What a job from a file to a file leaves: the bytes of the file.
-fn file_to_file(text: &str, variant: &Variant) -> Vec<u8> {
+/// What a job from a file to a file leaves: the file, and the lines of the other
+/// one that were no rows.
+fn file_to_file(text: &str, variant: &Variant) -> (String, Vec<String>) {
     let folder = tempfile::tempdir().expect("a folder");
     let (from, to) = (
         folder.path().join("in.csv"),
@@ -624,7 +625,15 @@ fn file_to_file(text: &str, variant: &Variant) -> Vec<u8> {
             .unwrap_or_else(|error| panic!("{error}: {variant:?}"));
         assert!(stop.is_some() || report.ended == Ended::EndOfInput);
     }
-    std::fs::read(&to).expect("reads")
+    let letters = support::read(&*log, "in.dead-letter").into_iter();
+    let unread = letters.filter(|letter| letter.header("headwater.operator") == "source csv");
+    let unread = unread.map(|letter| {
+        let line = letter.header("headwater.line");
+        let number = line.rsplit(':').next().unwrap_or_default();
+        format!("{number} {}", letter.text())
+    });
+    let file = std::fs::read_to_string(&to).expect("reads");
+    (file, unread.collect())
 }
 
 const HOPPING: Rules = Rules {
@@ -643,7 +652,12 @@ fn a_file_becomes_the_same_file_in_every_way() {
     for seed in first..first + support::number("HEADWATER_CASES", 96) / 12 {
         let mut random = Seed(seed);
         let mut text = "key,time,id,x\n".to_owned();
+        let mut no_rows = Vec::new();
         for id in 0..random.below(120) {
+            if random.below(20) == 0 {
+                no_rows.push(format!("{} too,few,{id}", text.lines().count() + 1));
+                text += &format!("too,few,{id}\n");
+            }
             let key = random.pick(&["a", "b", "c"]);
             let time = WALL_MS + id as i64 * 20 - random.below(150) as i64;
             let x = random.pick(&["1", "2.5", "9007199254740993", "", "-3"]);
@@ -656,12 +670,12 @@ fn a_file_becomes_the_same_file_in_every_way() {
                 batch_rows_max,
                 stops: stops.collect(),
                 commit_every: random.below(3),
-                ..Variant::plain(ErrorPolicy::Skip)
+                ..Variant::plain(ErrorPolicy::DeadLetter)
             };
-            let bytes = file_to_file(&text, &variant);
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let wanted = wanted.get_or_insert_with(|| text.clone());
-            assert_eq!(text, *wanted, "HEADWATER_SEED={seed} {variant:?}");
+            let (file, unread) = file_to_file(&text, &variant);
+            let wanted = wanted.get_or_insert_with(|| file.clone());
+            assert_eq!(file, *wanted, "HEADWATER_SEED={seed} {variant:?}");
+            assert_eq!(unread, no_rows, "HEADWATER_SEED={seed} {variant:?}");
         }
     }
 }
