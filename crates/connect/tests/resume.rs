@@ -4,8 +4,8 @@ use headwater_connect::{
     CsvSource, CsvSourceOptions, JsonLinesSource, JsonLinesSourceOptions, Source, SourceBatch,
     Unread,
 };
-use headwater_core::{Class, Result};
 use headwater_core::env::Env;
+use headwater_core::{Class, Result};
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use crate::application::Application;
 use crate::lowering::Lowered;
 use crate::metadata::TaskMetadata;
 use crate::restore::restore;
-use crate::run::CommittedMap;
+use crate::run::{CommittedMap, made_again};
 use crate::settings::{OffsetReset, RunOptions, Start};
 use crate::task::Task;
 use crate::upstream::{Announcements, Upstream};
@@ -152,12 +152,7 @@ fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Res
     if let Some(committed) = known.committed.get(partition) {
         let metadata = TaskMetadata::decode(&committed.metadata)?;
         if metadata.topic_id != topic_id {
-            return Err(Error::invalid(format!(
-                "a topic was deleted and made again since the last run; its positions and state are \
-                 those of the old one: reset the application with `headwater reset {}` or \
-                 app.clear_state(), topic=`{}`",
-                application.settings.name, partition.topic
-            )));
+            return Err(made_again(&application.settings.name, &partition.topic));
         }
         return Ok(Begin {
             resume: committed.position,

@@ -197,6 +197,7 @@ fn follow_assignments(
         if std::mem::take(&mut is_first) {
             let lost = check_stores(application, &stores, &committed, options)?;
             first_positions.extend(signatures(&stores));
+            first_positions.extend(check_inputs(application, plan, &committed)?);
             if options.commit {
                 first_positions.extend(forget_stores(application, &lost)?);
                 first_positions.extend(application.sinks.open(&application.env, &committed)?);
@@ -413,6 +414,40 @@ fn check_stores(
         ))),
         _ => Ok(lost),
     }
+}
+
+/// Compares the input topics with those that the last run read, whose positions
+/// the log has forgotten with them; returns what is committed of each.
+fn check_inputs(
+    application: &Application,
+    plan: &LogicalPlan,
+    committed: &CommittedMap,
+) -> Result<Vec<(TopicPartition, Committed)>> {
+    let mut inputs = Vec::new();
+    for (_, input) in plan.inputs() {
+        let topic = &input.topic.name;
+        let Some(info) = application.log.topic(topic)? else {
+            continue;
+        };
+        let partition = TopicPartition::new(format!("input:{topic}"), 0);
+        let metadata = info.id.to_le_bytes().to_vec();
+        let known = committed.get(&partition);
+        if known.is_some_and(|known| known.metadata != metadata) {
+            return Err(made_again(&application.settings.name, topic));
+        }
+        let position = Position::from_offset(0);
+        inputs.push((partition, Committed { position, metadata }));
+    }
+    Ok(inputs)
+}
+
+/// The topic is not the one of that name that the last run read.
+pub(crate) fn made_again(application: &str, topic: &str) -> Error {
+    Error::invalid(format!(
+        "a topic was deleted and made again since the last run; its positions and state are those of \
+         the old one: reset the application with `headwater reset {application}` or \
+         app.clear_state(), topic=`{topic}`"
+    ))
 }
 
 fn store_partition(id: &StoreId) -> TopicPartition {

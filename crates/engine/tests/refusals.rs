@@ -168,14 +168,64 @@ fn a_changed_window_over_existing_state_is_refused() {
 }
 
 #[test]
-fn a_topic_made_again_is_refused() {
+fn a_topic_made_again_is_refused_by_a_job_with_state() {
+    check_made_again(&[window(None, Closing::Key).to_topic("out")]);
+}
+
+#[test]
+fn a_topic_made_again_is_refused_by_a_job_without_state() {
+    check_made_again(&[DataFrame::topic("in")
+        .filter(col("x").gt(0))
+        .to_topic("out")]);
+}
+
+/// A topic that is deleted and made again under a running job is not taken for
+/// the one that the job began to read.
+#[test]
+fn a_topic_made_again_ends_a_run_that_reads_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let embedded = EmbeddedLog::open(folder.path(), Options::default()).expect("opens");
+    let (memory, env) = support::memory_in_real_time();
+    for log in [embedded as Arc<dyn Log>, memory] {
+        support::fill(&*log, "in", 1, &[record(r#"{"x":1}"#, WALL_MS)], 1);
+        let frames = [DataFrame::topic("in").to_topic("out")];
+        let options = RunOptions {
+            timeout: Some(Duration::from_secs(20)),
+            ..UNTIL_QUIET
+        };
+        let error = std::thread::scope(|scope| {
+            let run = scope.spawn(|| {
+                let settings = Variant {
+                    commit_every: 1,
+                    ..Variant::plain(ErrorPolicy::Stop)
+                };
+                let (log, host) = (Arc::clone(&log), QuietHost::new(None));
+                Application::new(log, env.clone(), settings.settings(), host)
+                    .run_frames(&frames, &options)
+            });
+            while support::read(&*log, "out").is_empty() {
+                std::thread::yield_now();
+            }
+            assert!(log.delete_topic("in").expect("deletes"));
+            support::fill(&*log, "in", 1, &[record(r#"{"x":2}"#, WALL_MS)], 1);
+            run.join()
+                .expect("no panic")
+                .expect_err("the topic is gone")
+        });
+        assert_eq!(error.class(), Class::Invalid, "{error}");
+        assert!(error.to_string().contains("deleted"), "{error}");
+        assert_eq!(support::read(&*log, "out").len(), 1, "nothing of the new");
+    }
+}
+
+fn check_made_again(frames: &[DataFrame]) {
     let (log, env) = support::memory();
     support::fill(&*log, "in", 1, &[record(r#"{"x":1}"#, WALL_MS)], 1);
-    let frames = [window(None, Closing::Key).to_topic("out")];
-    run_with(&log, &env, &frames, &UNTIL_QUIET).expect("runs");
+    run_with(&log, &env, frames, &UNTIL_QUIET).expect("runs");
+    run_with(&log, &env, frames, &UNTIL_QUIET).expect("runs again");
     assert!(log.delete_topic("in").expect("deletes"));
     support::fill(&*log, "in", 1, &[record(r#"{"x":2}"#, WALL_MS)], 1);
-    let text = run_with(&log, &env, &frames, &UNTIL_QUIET)
+    let text = run_with(&log, &env, frames, &UNTIL_QUIET)
         .expect_err("refused")
         .to_string();
     for word in [
@@ -186,7 +236,7 @@ fn a_topic_made_again_is_refused() {
         assert!(text.contains(word), "{word} in: {text}");
     }
     headwater::reset(&*log, "test").expect("resets");
-    let report = run_with(&log, &env, &frames, &UNTIL_QUIET).expect("runs");
+    let report = run_with(&log, &env, frames, &UNTIL_QUIET).expect("runs");
     assert_eq!(
         report.records_in, 1,
         "the new topic is read from its beginning"
