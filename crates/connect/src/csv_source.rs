@@ -89,7 +89,7 @@ struct Open {
     /// The place after the last row that was handed out.
     done: Place,
     /// A row that cannot be read and came after others.
-    unread: Option<Unread>,
+    unread: Option<Box<Unread>>,
     /// When the next row is due, if rows are delayed.
     due: Option<Duration>,
 }
@@ -176,7 +176,7 @@ impl Source for CsvSource {
 /// What is next in the file.
 enum Next {
     Row,
-    Unread(Unread),
+    Unread(Box<Unread>),
     End,
 }
 
@@ -228,10 +228,10 @@ impl Open {
                 records.push(key, Some(&self.columns.text), timestamp, None);
                 Ok(Next::Row)
             }
-            Err(error) => Ok(Next::Unread(Unread {
+            Err(error) => Ok(Next::Unread(Box::new(Unread {
                 error: at_line(error, &self.rows.path, self.rows.line_of_row()?),
                 bytes: self.rows.text_since(self.done)?,
-            })),
+            }))),
         }
     }
 

@@ -82,7 +82,7 @@ struct Open {
     offset: u64,
     line: u64,
     /// A line that cannot be read and came after others.
-    unread: Option<Unread>,
+    unread: Option<Box<Unread>>,
     /// The time of a line that is malformed and has none of its own.
     last_timestamp: TimestampMs,
 }
@@ -168,7 +168,7 @@ impl Source for JsonLinesSource {
 /// What is next in the file.
 enum Next {
     Record,
-    Unread(Unread),
+    Unread(Box<Unread>),
     Nothing,
 }
 
@@ -245,10 +245,10 @@ impl Open {
             let (key, timestamp) = match fields.read(text, options, self.last_timestamp) {
                 Ok(read) => read,
                 Err(error) => {
-                    return Ok(Next::Unread(Unread {
+                    return Ok(Next::Unread(Box::new(Unread {
                         error: at_line(error, path, line),
                         bytes: text.to_vec(),
-                    }));
+                    })));
                 }
             };
             let timestamp = timestamp.unwrap_or_else(|| self.env.clock.wall_ms());

@@ -44,7 +44,7 @@ pub struct SourceBatch {
     pub is_end: bool,
     /// A record that could not be read; then there are no others, and the position
     /// is the one after it.
-    pub unread: Option<Unread>,
+    pub unread: Option<Box<Unread>>,
 }
 
 /// A record that a source could not read.

@@ -16,11 +16,12 @@ type Rows = Vec<Result<String, String>>;
 fn poll(source: &mut dyn Source, records_max: usize, rows: &mut Rows) -> (Option<Vec<u8>>, bool) {
     match source.poll(Duration::ZERO, records_max) {
         Ok(SourceBatch {
-            unread: Some(Unread { error, bytes }),
+            unread: Some(unread),
             records,
             position,
             is_end,
         }) => {
+            let Unread { error, bytes } = *unread;
             assert!(records.is_empty() && !bytes.is_empty());
             rows.push(Err(format!("{error} {}", bytes.escape_ascii())));
             (position, is_end)

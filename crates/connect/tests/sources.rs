@@ -179,7 +179,7 @@ fn reading_goes_on_after_a_row_that_cannot_be_read() -> Result<()> {
         (vec![r#"{"a":1}"#.into()], false)
     );
     let batch = source.poll(Duration::ZERO, 1_000)?;
-    let Unread { error, bytes } = batch.unread.expect("a row that cannot be read");
+    let Unread { error, bytes } = *batch.unread.expect("a row that cannot be read");
     assert!(batch.records.is_empty());
     assert_eq!(
         bytes, b"\"2\n\",2",
@@ -256,7 +256,7 @@ fn json_lines_are_handed_on_as_they_are() -> Result<()> {
     let mut source = JsonLinesSource::new(path, options);
     source.open(&env(), None)?;
     let batch = source.poll(Duration::ZERO, 1_000)?;
-    let Unread { error, bytes } = batch.unread.expect("a timestamp is missing");
+    let Unread { error, bytes } = *batch.unread.expect("a timestamp is missing");
     assert_eq!(bytes, b"{\"at\":null}");
     assert!(error.to_string().ends_with("/in:2`"), "{error}");
     Ok(())

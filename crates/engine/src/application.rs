@@ -326,8 +326,13 @@ impl Shared {
         lock(&self.totals)
     }
 
+    /// Rows that have reached the end of a frame so far.
+    pub(crate) fn rows_out(&self) -> u64 {
+        self.rows_out.load(Ordering::Acquire)
+    }
+
     pub(crate) fn check_count(&self, count: Option<u64>) {
-        if count.is_some_and(|count| self.rows_out.load(Ordering::Acquire) >= count) {
+        if count.is_some_and(|count| self.rows_out() >= count) {
             lock(&self.ended).get_or_insert(Ended::Count);
         }
     }

@@ -37,7 +37,7 @@ pub(crate) struct Polled {
     /// The number of records that were appended, the end counted as one.
     pub(crate) count: usize,
     /// A record that could not be read.
-    pub(crate) unread: Option<Unread>,
+    pub(crate) unread: Option<Box<Unread>>,
 }
 
 /// The pseudo partition under which a source's position is committed.

@@ -20,9 +20,9 @@ use crate::tally::Tally;
 use crate::task::{ClockMove, Effects, Task};
 use crate::upstream::Announcements;
 use headwater_core::env::Env;
-use headwater_core::{DataError, Error, Position, Result, Rows, TopicPartition};
+use headwater_core::{Cause, DataError, Error, Position, Result, Rows, TopicPartition};
 use headwater_log::{Committed, Ends, FetchLimits, Fetched, Positions, Reader, Transactor};
-use headwater_operators::Failure;
+use headwater_operators::{Delivered, Failure};
 use headwater_plan::{LogicalPlan, NodeId, Op};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -104,6 +104,50 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// The most records of a step, where a run is to give so many rows. A step that
+    /// gives more is undone, so its length is free, except that other workers give
+    /// rows meanwhile, and that functions should not be called with records that
+    /// then wait for the next run.
+    fn step_max(&self) -> usize {
+        let Some(count) = self.options.count else {
+            return usize::MAX;
+        };
+        if 1 < self.shared.finished.len() {
+            return 1;
+        }
+        let nodes = self.plan.nodes();
+        if (0..nodes.len()).all(|id| self.plan.functions_of(id).is_empty()) {
+            return usize::MAX;
+        }
+        let leaves = nodes.iter().filter(|node| node.children.is_empty()).count();
+        let missing = count.saturating_sub(self.shared.rows_out());
+        usize::try_from(missing)
+            .unwrap_or(usize::MAX)
+            .div_ceil(leaves.max(1))
+            .max(1)
+    }
+
+    /// Whether the run ends because it has given the rows it was to give, or for
+    /// another reason meanwhile.
+    fn has_enough(&self) -> bool {
+        self.options.count.is_some() && self.shared.is_ending()
+    }
+
+    /// The number of a step's records after which the run has the rows it was to
+    /// give; `None` if it has not.
+    fn records_wanted(&self, leaves: &[Delivered]) -> Option<usize> {
+        let missing = self.options.count?.saturating_sub(self.shared.rows_out());
+        let rows = leaves.iter().map(|leaf| leaf.batch.len()).sum::<usize>();
+        if (rows as u64) < missing {
+            return None;
+        }
+        let causes = leaves.iter().flat_map(|leaf| leaf.batch.causes.iter());
+        let mut at: Vec<usize> = causes.map(|&cause| Cause(cause).at()).collect();
+        at.sort_unstable();
+        let last = usize::try_from(missing).ok()?.checked_sub(1);
+        Some(last.map_or(1, |last| at[last] + 1))
+    }
+
     /// What the error policy says about an error.
     fn decide(&self, error: &DataError) -> Result<Decision> {
         match &self.settings.on_data_error {
@@ -113,6 +157,17 @@ impl Common {
             ErrorPolicy::Callback(callback) => callback(error),
         }
     }
+}
+
+/// How a step ended.
+enum Attempt {
+    Done,
+    /// It was undone: this failure ends the run, unless it goes away.
+    Failed(Box<Failure>),
+    /// It was undone: after so many records the run has the rows it was to give.
+    TooMany {
+        records: usize,
+    },
 }
 
 /// A thread's share of a run.
@@ -222,22 +277,18 @@ impl Worker {
             self.common.shared.saw_records(now);
         }
         self.slot(&fetched.partition).quiet = None;
-        if self.common.options.count.is_some() {
-            for index in 0..fetched.records.len() {
-                if self.common.shared.is_ending() {
+        let mut start = 0;
+        for end in around_controls(&fetched.records) {
+            while start < end {
+                if self.common.has_enough() {
                     return Ok(());
                 }
-                self.process(&slice(fetched, index, index + 1))?;
-                self.common.shared.check_count(self.common.options.count);
-            }
-        } else {
-            let mut start = 0;
-            for end in around_controls(&fetched.records) {
-                match end - start == fetched.records.len() {
+                let next = end.min(start.saturating_add(self.common.step_max()));
+                match next - start == fetched.records.len() {
                     true => self.process(fetched)?,
-                    false => self.process(&slice(fetched, start, end))?,
+                    false => self.process(&slice(fetched, start, next))?,
                 }
-                start = end;
+                start = next;
             }
         }
         self.slot(&fetched.partition).is_at_end = fetched.at_end;
@@ -267,19 +318,20 @@ impl Worker {
     /// Runs records through their task, under the error policy.
     fn process(&mut self, fetched: &Fetched) -> Result<()> {
         match self.attempt(Some(fetched), &fetched.partition, None)? {
-            None => Ok(()),
-            Some(failure) => self.stop_at(fetched, failure),
+            Attempt::Done => Ok(()),
+            Attempt::Failed(failure) => self.stop_at(fetched, *failure),
+            Attempt::TooMany { records } => self.process(&slice(fetched, 0, records)),
         }
     }
 
-    /// Runs one step. A failure for which the policy says stop undoes the step
-    /// and is returned.
+    /// Runs one step. A failure for which the policy says stop undoes it, and so
+    /// do more rows than the run was to give.
     fn attempt(
         &mut self,
         fetched: Option<&Fetched>,
         partition: &TopicPartition,
         tick: Option<headwater_core::TimestampMs>,
-    ) -> Result<Option<Failure>> {
+    ) -> Result<Attempt> {
         let wall_ms = self.env.clock.wall_ms();
         let names = Arc::clone(&self.common.names);
         let lines = Arc::clone(&self.common.lines);
@@ -303,6 +355,14 @@ impl Worker {
             .last()
             .map(|clock| matches!(clock, ClockMove::End));
         let mut effects = slot.task.step(prepared)?;
+        if let Some(fetched) = fetched
+            && let Some(records) = self.common.records_wanted(&effects.leaves)
+            && records < fetched.records.len()
+        {
+            self.slot(partition).task.undo();
+            return Ok(Attempt::TooMany { records });
+        }
+        let slot = self.slot(partition);
         for failure in &mut effects.failures {
             slot.task.place(failure, fetched, &names);
             if let Some(line) = &lines[failure.operator] {
@@ -315,7 +375,9 @@ impl Worker {
             .position(|decision| *decision == Decision::Stop)
         {
             self.slot(partition).task.undo();
-            return Ok(Some(effects.failures.swap_remove(first)));
+            return Ok(Attempt::Failed(Box::new(
+                effects.failures.swap_remove(first),
+            )));
         }
         let now = self.env.clock.monotonic();
         let slot = self.slot(partition);
@@ -333,7 +395,8 @@ impl Worker {
         let has_rows = fetched.is_some_and(|fetched| has_rows(&fetched.records));
         self.epoch.open(now, if has_rows { count } else { 0 });
         self.leave(effects, &decisions, fetched, partition)?;
-        Ok(None)
+        self.common.shared.check_count(self.common.options.count);
+        Ok(Attempt::Done)
     }
 
     fn decide(&self, failures: &[Failure]) -> Result<Vec<Decision>> {
@@ -356,9 +419,9 @@ impl Worker {
         for wait in BACK_OFF {
             self.env.clock.sleep(wait);
             match self.attempt(Some(&single), &fetched.partition, None)? {
-                None if at + 1 < len => return self.process(&slice(fetched, at + 1, len)),
-                None => return Ok(()),
-                Some(again) => failure = again,
+                Attempt::Failed(again) => failure = *again,
+                _ if at + 1 == len || self.common.has_enough() => return Ok(()),
+                _ => return self.process(&slice(fetched, at + 1, len)),
             }
         }
         Err(Error::data(failure.error))
@@ -495,7 +558,7 @@ impl Worker {
         }
         for (partition, watermark) in due {
             let mut waits = BACK_OFF.iter();
-            while let Some(failure) = self.attempt(None, &partition, Some(watermark))? {
+            while let Attempt::Failed(failure) = self.attempt(None, &partition, Some(watermark))? {
                 match waits.next() {
                     Some(wait) => self.env.clock.sleep(*wait),
                     None => return Err(Error::data(failure.error)),

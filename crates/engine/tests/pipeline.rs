@@ -1,11 +1,14 @@
 //! Pipelines from end to end, on the log in memory.
 
+mod support;
+
 use headwater::core::env::Env;
 use headwater::core::{Position, TopicPartition};
 use headwater::log::memory::MemoryLog;
 use headwater::log::{FetchLimits, Log};
 use headwater::{Application, DataFrame, Ended, ErrorPolicy, RunOptions, Settings, col, produce};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const UNTIL_QUIET: RunOptions = RunOptions {
@@ -196,6 +199,62 @@ fn count_stops_between_records() {
     let report = application.run_frames(&frames, &options).expect("runs");
     assert_eq!(report.rows_as_json().expect("rows")[0], r#"{"x":7}"#);
     assert_eq!(values(&*log, "out").len(), 14);
+}
+
+/// However many rows a record gives, a run ends with the record that brings it to
+/// its count, the next one goes on there, and functions see no record twice.
+#[test]
+fn count_ends_at_the_record_that_reaches_it() {
+    for has_functions in [false, true] {
+        for (keeps_every, copies) in [(1, 1), (3, 1), (1, 3), (5, 2)] {
+            let log = MemoryLog::new(Env::system());
+            let rows: Vec<String> = (0..300).map(|x| format!("{{\"x\":{x}}}")).collect();
+            produce(&*log, "in", rows.iter().map(|row| ("k", row.as_str(), 0))).expect("produces");
+            let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
+            let mut application = Application::in_process(shared, Settings::new("test"));
+            let mut registry = support::functions::Registry::default();
+            let calls = Arc::new(AtomicU64::new(0));
+            let mut frame = DataFrame::topic("in");
+            if has_functions {
+                let calls = Arc::clone(&calls);
+                frame = registry.apply(&frame, "count", move |row| {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    Ok(row.clone())
+                });
+            }
+            // A copy is a leaf of its own.
+            let kept = frame.filter((col("x") % keeps_every).eq(0));
+            let frames: Vec<DataFrame> = (0..copies)
+                .map(|copy| kept.assign("copy", copy).to_topic("out"))
+                .collect();
+            *application.functions_mut() = registry.functions;
+            let (mut from, about) = (0, format!("{has_functions} {keeps_every} {copies}"));
+            for count in [1_u64, 7, 40] {
+                calls.store(0, Ordering::Relaxed);
+                let options = RunOptions {
+                    count: Some(count),
+                    ..UNTIL_QUIET
+                };
+                let report = application.run_frames(&frames, &options).expect("runs");
+                let (mut at, mut given) = (from, 0);
+                while given < count {
+                    given += if at % keeps_every == 0 {
+                        copies as u64
+                    } else {
+                        0
+                    };
+                    at += 1;
+                }
+                let found = (report.ended, report.rows_out, report.records_in);
+                assert_eq!(found, (Ended::Count, given, (at - from) as u64), "{about}");
+                if has_functions {
+                    let calls = calls.load(Ordering::Relaxed);
+                    assert_eq!(calls, (at - from) as u64, "{about}");
+                }
+                from = at;
+            }
+        }
+    }
 }
 
 #[test]
