@@ -168,6 +168,54 @@ fn a_changed_window_over_existing_state_is_refused() {
 }
 
 #[test]
+fn equal_windows_are_one_and_others_need_names() {
+    let (log, env) = support::memory();
+    let records = [
+        record(r#"{"x":1}"#, WALL_MS),
+        record(r#"{"x":2}"#, WALL_MS + 500),
+    ];
+    support::fill(&*log, "in", 1, &records, 1);
+    let input = DataFrame::topic("in");
+    let spec = || match window(None, Closing::Key).op() {
+        headwater::plan::Op::Window(spec) => spec.clone(),
+        other => panic!("{other:?}"),
+    };
+    let twice = [
+        input.window(spec()).to_topic("out"),
+        input.window(spec()).to_topic("again"),
+    ];
+    run_with(&log, &env, &twice, &UNTIL_QUIET).expect("runs");
+    assert_eq!(support::read(&*log, "out").len(), 1);
+    assert_eq!(support::read(&*log, "out"), support::read(&*log, "again"));
+    let of_windows = log.topics().expect("topics").into_iter();
+    let of_windows = of_windows
+        .filter(|topic| topic.name.contains("window"))
+        .count();
+    assert_eq!(of_windows, 1, "one store");
+
+    let mut count = spec();
+    count.aggregates[0].function = AggregateFunction::Count;
+    let mut current = spec();
+    current.emit = headwater::Emit::Current;
+    for (other, is_joinable) in [(count, true), (current, false)] {
+        let refused = |other: &WindowSpec| {
+            let frames = [input.window(spec()), input.window(other.clone())];
+            run_with(&log, &env, &frames, &UNTIL_QUIET).err()
+        };
+        let text = refused(&other).expect("is refused").to_string();
+        assert!(text.contains("name=") && text.contains("in--"), "{text}");
+        assert_eq!(text.contains(".agg("), is_joinable, "{text}");
+        let named = WindowSpec {
+            name: Some("other".into()),
+            ..other
+        };
+        let error = refused(&named);
+        assert!(error.is_none(), "{error:?}");
+        headwater::reset(&*log, "test").expect("resets");
+    }
+}
+
+#[test]
 fn a_topic_made_again_is_refused_by_a_job_with_state() {
     check_made_again(&[window(None, Closing::Key).to_topic("out")]);
 }

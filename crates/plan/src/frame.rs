@@ -432,20 +432,34 @@ impl LogicalPlan {
                     signature,
                 }),
                 Some(_) if !matches!(node.op, Op::Window(_)) => {}
-                Some(_) => {
-                    return Err(Error::invalid(format!(
-                        "two windows would keep their state in one store; give one of them a name, \
-                         `name=\"...\"`, store=`{store}`{}",
-                        node.line
-                            .as_ref()
-                            .map(|line| format!(" line=`{line}`"))
-                            .unwrap_or_default()
-                    )));
-                }
+                Some(known) => return Err(self.one_store(known, id)),
             }
         }
         stores.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(stores)
+    }
+
+    /// Two windows are one operator if they are equal in everything. Windows that
+    /// differ are not joined, not even where they differ in aggregates alone: a
+    /// change of one would then be a change of the other's state.
+    fn one_store(&self, known: &StoreUse, id: NodeId) -> Error {
+        let (first, second) = (self.node(known.node), self.node(id));
+        let way_out = match (&first.op, &second.op) {
+            (Op::Window(one), Op::Window(other))
+                if first.parent == second.parent && one.differs_in_aggregates_alone(other) =>
+            {
+                "put all aggregates into one `.agg(...)`, or give one of them a name"
+            }
+            _ => "give one of them a name",
+        };
+        let line = second.line.as_ref();
+        Error::invalid(format!(
+            "two windows would keep their state in one store; {way_out}, `name=\"...\"`, \
+             store=`{}`{}",
+            known.id,
+            line.map(|line| format!(" line=`{line}`"))
+                .unwrap_or_default()
+        ))
     }
 
     fn check(&self) -> Result<()> {

@@ -177,6 +177,15 @@ impl WindowSpec {
         vec!["window".to_owned(), format!("closing={closing}")]
     }
 
+    pub(crate) fn differs_in_aggregates_alone(&self, other: &WindowSpec) -> bool {
+        let aggregates = other.aggregates.clone();
+        *other
+            == WindowSpec {
+                aggregates,
+                ..self.clone()
+            }
+    }
+
     /// Checks what a user may get wrong.
     pub(crate) fn check(&self) -> Result<()> {
         let (size_ms, advance_ms) = (self.length.size_ms(), self.length.advance_ms());
