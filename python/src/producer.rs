@@ -18,7 +18,9 @@ use headwater::core::{
 use headwater::log::{Log, Producer, TopicConfig};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,6 +34,29 @@ const BATCH_BYTES: usize = 1 << 20;
 const PENDING_BYTES_MAX: usize = 16 << 20;
 /// How often a record or a flush that waits looks for Python's signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Grows in the child of a fork by Python, which has the producer's memory but not
+/// its thread. (Asking for the process's id would cost each record a system call.)
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+#[pyfunction]
+fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Has forks counted from now on.
+fn watch_forks(py: Python<'_>) -> PyResult<()> {
+    static WATCHED: PyOnceLock<()> = PyOnceLock::new();
+    let watch = || {
+        if let Some(register) = py.import("os")?.getattr_opt("register_at_fork")? {
+            let in_child = PyDict::new(py);
+            in_child.set_item("after_in_child", wrap_pyfunction!(count_fork, py)?)?;
+            register.call((), Some(&in_child))?;
+        }
+        Ok(())
+    };
+    WATCHED.get_or_try_init(py, watch).map(drop)
+}
 
 /// What the caller and the thread share.
 struct Shared {
@@ -74,6 +99,8 @@ impl Shared {
 pub(crate) struct PyProducer {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The number of forks when the thread was started.
+    forks: u64,
     log: Arc<dyn Log>,
     env: Env,
     config: TopicConfig,
@@ -85,6 +112,7 @@ impl PyProducer {
         log: Arc<dyn Log>,
         config: TopicConfig,
     ) -> PyResult<PyProducer> {
+        watch_forks(py)?;
         let producer = raise(py, py.detach(|| log.producer()))?;
         let shared = Arc::new(Shared {
             buffer: Mutex::default(),
@@ -101,10 +129,34 @@ impl PyProducer {
         Ok(PyProducer {
             shared,
             thread,
+            forks: FORKS.load(Ordering::Relaxed),
             log,
             env,
             config,
         })
+    }
+
+    fn is_forked(&self) -> bool {
+        self.forks != FORKS.load(Ordering::Relaxed)
+    }
+
+    /// Refuses the child of a fork, before it waits for a lock or for the thread
+    /// that only its parent has.
+    fn check_fork(&self, py: Python<'_>) -> PyResult<()> {
+        let refused = || {
+            Error::invalid(
+                "the producer was opened by another process, of which this one is a fork\n\
+                 hint: open the log after the fork, or start processes by `spawn`",
+            )
+        };
+        raise(
+            py,
+            if self.is_forked() {
+                Err(refused())
+            } else {
+                Ok(())
+            },
+        )
     }
 
     /// The index of a topic among those written to, with the buffer locked.
@@ -313,6 +365,7 @@ impl PyProducer {
         partition: Option<u32>,
         timestamp: Option<TimestampMs>,
     ) -> PyResult<()> {
+        self.check_fork(py)?;
         let value = value.map(|value| bytes_of(value, "value")).transpose()?;
         let key = key.map(|key| bytes_of(key, "key")).transpose()?;
         let headers = headers_of(headers)?;
@@ -367,6 +420,7 @@ impl PyProducer {
 
     /// Waits until everything produced is durable.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_fork(py)?;
         let records = {
             let mut buffer = self.shared.lock();
             if let Some(error) = buffer.failure.take() {
@@ -382,6 +436,10 @@ impl PyProducer {
 
     /// Flushes, and ends the thread.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_forked() {
+            // What is buffered is the parent's.
+            return Ok(());
+        }
         let Some(thread) = self
             .thread
             .lock()
@@ -403,6 +461,9 @@ impl PyProducer {
 
 impl Drop for PyProducer {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         self.shared.lock().is_closing = true;
         self.shared.work.notify_one();
     }

@@ -42,7 +42,6 @@ Trigger: TypeAlias = Callable[[Any, Any, Any, int, Any], Any]
 ClosingStrategy: TypeAlias = Literal["key", "partition"]
 
 
-
 class WindowDefinition:
     """A window before it is known what to compute; see `agg`."""
 
