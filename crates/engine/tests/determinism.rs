@@ -3,6 +3,8 @@
 //! And they are what an oracle computes one record at a time.
 //!
 //! `HEADWATER_CASES` sets how many random jobs are tried, `HEADWATER_SEED` which.
+//!
+//! tidy: long because one family of jobs and its oracle serve every way to run them.
 
 mod support;
 
@@ -64,12 +66,20 @@ fn spec(rules: &Rules, field: &str, name: &str) -> WindowSpec {
         },
         key_timeout_ms: rules.key_timeout,
         key_retention_ms: rules.key_retention,
-        aggregates: vec![
+        aggregates: [
             aggregate("total", AggregateFunction::Sum, true),
             aggregate("n", AggregateFunction::Count, false),
             aggregate("first", AggregateFunction::First, true),
             aggregate("last", AggregateFunction::Last, true),
-        ],
+        ]
+        .into_iter()
+        // A list at every update would be refused.
+        .chain(
+            rules
+                .is_final
+                .then(|| aggregate("all", AggregateFunction::Collect, true)),
+        )
+        .collect(),
         ..WindowSpec::new(length)
     }
 }
@@ -286,7 +296,18 @@ impl Oracle {
         for row in &rows {
             emitted.extend(first.record(row, watermark)?);
         }
-        emitted.extend(first.advance(watermark));
+        self.emitted(emitted, None)
+    }
+
+    /// What becomes of rows that the first window has emitted, and of those that
+    /// time makes it emit.
+    fn emitted(&mut self, emitted: Vec<Row>, idle_timeout: Option<i64>) -> Result<Given, String> {
+        let watermark = self.watermark;
+        let mut emitted = emitted;
+        let Some(first) = &mut self.first else {
+            return Ok(Vec::new());
+        };
+        emitted.extend(first.advance(watermark, idle_timeout));
         let Some(second) = &mut self.second else {
             return Ok(emitted.into_iter().map(|row| ("out", row)).collect());
         };
@@ -298,8 +319,38 @@ impl Oracle {
                 Err(_) => self.dead_rows.push(row.value.to_string()),
             }
         }
-        results.extend(second.advance(watermark));
+        results.extend(second.advance(watermark, idle_timeout));
         Ok(results.into_iter().map(|row| ("out", row)).collect())
+    }
+
+    /// The input is quiet until every window has closed. What closes in which of
+    /// the ticks makes no difference: what comes next is long after them.
+    fn be_quiet(&mut self) -> Given {
+        let mut given = Vec::new();
+        if self.watermark == i64::MIN {
+            return given;
+        }
+        let stood = self.watermark;
+        for passed in [3_000, 11_000] {
+            self.watermark = stood + passed;
+            let idle_timeout = support::IDLE_TIMEOUT.as_millis() as i64;
+            let emitted = self.emitted(Vec::new(), Some(idle_timeout));
+            given.extend(
+                emitted
+                    .expect("rows of windows fail alone")
+                    .into_iter()
+                    .map(|(topic, mut row)| {
+                        if let (Plan::StatefulAndWindow(_), Ok(Some(n))) =
+                            (&self.plan, Num::of(row.value.get("n")))
+                        {
+                            let double = n.times(Num::Int(2)).expect("a small count");
+                            row.value["double"] = double.json();
+                        }
+                        (topic, row)
+                    }),
+            );
+        }
+        given
     }
 }
 
@@ -433,6 +484,12 @@ fn left(log: &dyn Log) -> Left {
 
 /// What the oracle says, and how many rows were late.
 fn wanted(plan: &Plan, input: &[In], partitions: u32) -> (Left, u64) {
+    wanted_of(plan, input, partitions, &[])
+}
+
+/// As [`wanted`], where the input is quiet before the records `quiet_at` of the one
+/// partition, and at its end if it is anywhere.
+fn wanted_of(plan: &Plan, input: &[In], partitions: u32, quiet_at: &[usize]) -> (Left, u64) {
     let mut wanted = Left {
         rows: BTreeMap::new(),
         dead: BTreeMap::new(),
@@ -442,6 +499,9 @@ fn wanted(plan: &Plan, input: &[In], partitions: u32) -> (Left, u64) {
         let mut oracle = Oracle::new(plan);
         let own = |record: &&In| support::partition(record.key.as_deref(), partitions) == number;
         for (offset, record) in input.iter().filter(own).enumerate() {
+            if quiet_at.contains(&offset) {
+                wanted.pass_quietly(&mut oracle, number);
+            }
             match oracle.take(record) {
                 Ok(given) => {
                     for text in oracle.dead_rows.drain(..) {
@@ -463,9 +523,88 @@ fn wanted(plan: &Plan, input: &[In], partitions: u32) -> (Left, u64) {
                 }
             }
         }
+        if !quiet_at.is_empty() {
+            wanted.pass_quietly(&mut oracle, number);
+        }
         late += oracle.late();
     }
     (wanted, late)
+}
+
+impl Left {
+    fn pass_quietly(&mut self, oracle: &mut Oracle, partition: u32) {
+        for (topic, row) in oracle.be_quiet() {
+            let key = (topic.to_owned(), row.key.clone());
+            let text = (row.timestamp, canonical(&row.value));
+            self.rows.entry(key).or_default().push(text);
+        }
+        for text in oracle.dead_rows.drain(..) {
+            // No record is to blame.
+            let letters = self.dead.entry(partition.to_string()).or_default();
+            letters.push((String::new(), canonical_text(&text)));
+        }
+    }
+}
+
+/// A job whose input pauses: ticks close its windows, the same ones however it is
+/// cut and restarted.
+fn check_ticking_case(seed: u64) {
+    let mut random = Seed(seed);
+    let plan = Plan::random(&mut random);
+    let mut phases: Vec<Vec<In>> = Vec::new();
+    for phase in 0..2 + random.below(2) as i64 {
+        let mut input = random_input(&mut random, 1);
+        input.pop();
+        for record in &mut input {
+            record.timestamp += phase * 3_600_000;
+        }
+        phases.push(input);
+    }
+    let input = phases.concat();
+    let mut quiet_at = Vec::new();
+    for phase in &phases {
+        quiet_at.push(quiet_at.last().unwrap_or(&0) + phase.len());
+    }
+    let (wanted, late) = wanted_of(&plan, &input, 1, &quiet_at);
+    let mut first_state = None;
+    for batch_rows_max in [1, 7, 1_000] {
+        let (log, env) = support::memory();
+        let mut reports = Vec::new();
+        let mut about = format!("HEADWATER_SEED={seed} ticks {plan:?} {batch_rows_max}");
+        for phase in &phases {
+            support::fill(&*log, "in", 1, phase, 1 + random.below(40) as usize);
+            let stops = (0..random.below(3)).map(|_| Stop::Looks(random.below(6)));
+            let variant = Variant {
+                batch_rows_max,
+                stops: stops.collect(),
+                commit_every: random.below(3),
+                ticks: true,
+                ..Variant::plain(ErrorPolicy::DeadLetter)
+            };
+            about += &format!(" {:?}", variant.stops);
+            let mut registry = Registry::default();
+            let frames = plan.frames(&mut registry);
+            let ran = support::run(&log, &env, &frames, &registry.functions, &variant);
+            reports.extend(ran.unwrap_or_else(|error| panic!("{error}: {about}")));
+        }
+        let left = left(&*log);
+        assert_eq!(left.rows, wanted.rows, "rows: {about}");
+        assert_eq!(left.dead, wanted.dead, "dead letters: {about}");
+        check_report(&reports, &wanted, input.len(), late, &about);
+        let state = support::state(&*log, "test")
+            .into_keys()
+            .collect::<Vec<_>>();
+        let first_state = first_state.get_or_insert_with(|| state.clone());
+        assert_eq!(state, *first_state, "state: {about}");
+    }
+}
+
+#[test]
+fn ticks_close_the_same_windows_in_every_way() {
+    let first = support::number("HEADWATER_SEED", 1);
+    for seed in first..first + support::number("HEADWATER_CASES", 100) {
+        check_ticking_case(seed);
+    }
 }
 
 fn variants(seed: &mut Seed, partitions: u32) -> Vec<Variant> {

@@ -139,7 +139,7 @@ fn rows_of_equal_keys_meet_whatever_the_cuts_stops_and_workers() {
         commit_every,
         workers,
         stops,
-        policy: ErrorPolicy::Stop,
+        ..Variant::plain(ErrorPolicy::Stop)
     };
     let variants = [
         variant(1_000, 0, 1, vec![]),

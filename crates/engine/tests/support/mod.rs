@@ -254,6 +254,10 @@ pub fn by_key(records: &[Out]) -> BTreeMap<Option<String>, Vec<Out>> {
     grouped
 }
 
+/// How long an input is quiet before ticks come, and until a run ends.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+pub const QUIET: Duration = Duration::from_secs(12);
+
 /// How a job is run in one variant of a test.
 #[derive(Clone, Debug)]
 pub struct Variant {
@@ -264,6 +268,8 @@ pub struct Variant {
     /// Runs that end early: after so many looks around, or so many rows.
     pub stops: Vec<Stop>,
     pub policy: ErrorPolicy,
+    /// Lets time pass while the input is quiet, until nothing more can come of it.
+    pub ticks: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -280,6 +286,7 @@ impl Variant {
             workers: 1,
             stops: Vec::new(),
             policy,
+            ticks: false,
         }
     }
 
@@ -290,7 +297,7 @@ impl Variant {
             workers: Some(self.workers),
             batch_rows_max: self.batch_rows_max,
             on_data_error: self.policy.clone(),
-            idle_timeout: None,
+            idle_timeout: self.ticks.then_some(IDLE_TIMEOUT),
             ..Settings::new("test")
         }
     }
@@ -319,7 +326,10 @@ pub fn run(
         *application.functions_mut() = functions.clone();
         let options = RunOptions {
             count: rows,
-            timeout: Some(Duration::from_millis(200)),
+            timeout: Some(match variant.ticks {
+                true => QUIET,
+                false => Duration::from_millis(200),
+            }),
             ..RunOptions::default()
         };
         reports.push(application.run_frames(frames, &options)?);

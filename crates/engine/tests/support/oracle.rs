@@ -133,6 +133,8 @@ pub struct Rules {
 
 #[derive(Clone, Debug)]
 struct Totals {
+    /// Event times and values, in order of arrival.
+    items: Vec<(i64, Json)>,
     total: Num,
     count: i64,
     first: Json,
@@ -174,6 +176,12 @@ impl Windows {
         value.insert("n".into(), totals.count.into());
         value.insert("first".into(), totals.first.clone());
         value.insert("last".into(), totals.last.clone());
+        if self.rules.is_final {
+            let mut items = totals.items.clone();
+            items.sort_by_key(|item| item.0);
+            let items = items.into_iter().map(|item| item.1).collect();
+            value.insert("all".into(), Json::Array(items));
+        }
         Row {
             key: Some(key.to_owned()),
             value: Json::Object(value),
@@ -231,11 +239,13 @@ impl Windows {
         let mut rows = Vec::new();
         for start in open {
             let totals = state.open.entry(start).or_insert(Totals {
+                items: Vec::new(),
                 total: Num::Int(0),
                 count: 0,
                 first: Json::Null,
                 last: Json::Null,
             });
+            totals.items.push((row.timestamp, raw.clone()));
             totals.count += 1;
             if let Some(amount) = amount {
                 totals.total = totals.total.add(amount)?;
@@ -267,15 +277,17 @@ impl Windows {
         Ok(rows)
     }
 
-    /// What time has closed; called after every input.
-    pub fn advance(&mut self, watermark: i64) -> Vec<Row> {
+    /// What time has closed; called after every input. On a tick, a key's silence
+    /// is waited for no longer than the idle timeout.
+    pub fn advance(&mut self, watermark: i64, idle_timeout: Option<i64>) -> Vec<Row> {
         let rules = self.rules;
+        let key_timeout = rules.key_timeout.min(idle_timeout.unwrap_or(i64::MAX));
         let mut due = Vec::new();
         for (key, state) in &self.keys {
             for &start in state.open.keys() {
                 let close = start + rules.size + rules.grace;
                 let deadline = if rules.is_by_key {
-                    let silence = (close - state.latest).max(rules.key_timeout);
+                    let silence = (close - state.latest).max(key_timeout);
                     state.moved.saturating_add(silence)
                 } else {
                     close
