@@ -86,6 +86,23 @@ impl std::fmt::Debug for TaskSlot {
     }
 }
 
+impl TaskSlot {
+    /// Says of failures where they happened: in the log, in the plan, in the program.
+    fn place(
+        &self,
+        failures: &mut [Failure],
+        fetched: Option<&Fetched>,
+        (names, lines): (&[String], &[Option<Arc<str>>]),
+    ) {
+        for failure in failures {
+            self.task.place(failure, fetched, names);
+            if let Some(line) = &lines[failure.operator] {
+                failure.error.line.get_or_insert_with(|| line.to_string());
+            }
+        }
+    }
+}
+
 /// What all workers of a run have in common.
 #[derive(Clone)]
 pub(crate) struct Common {
@@ -133,9 +150,9 @@ impl Common {
         self.options.count.is_some() && self.shared.is_ending()
     }
 
-    /// The number of a step's records after which the run has the rows it was to
-    /// give; `None` if it has not.
-    fn records_wanted(&self, leaves: &[Delivered]) -> Option<usize> {
+    /// The number of a step's `len` records after which the run has the rows it was
+    /// to give; `None` if it needs them all.
+    fn records_wanted(&self, leaves: &[Delivered], len: usize) -> Option<usize> {
         let missing = self.options.count?.saturating_sub(self.shared.rows_out());
         let rows = leaves.iter().map(|leaf| leaf.batch.len()).sum::<usize>();
         if (rows as u64) < missing {
@@ -145,7 +162,7 @@ impl Common {
         let mut at: Vec<usize> = causes.map(|&cause| Cause(cause).at()).collect();
         at.sort_unstable();
         let last = usize::try_from(missing).ok()?.checked_sub(1);
-        Some(last.map_or(1, |last| at[last] + 1))
+        Some(last.map_or(1, |last| at[last] + 1)).filter(|&records| records < len)
     }
 
     /// What the error policy says about an error.
@@ -333,8 +350,10 @@ impl Worker {
         tick: Option<headwater_core::TimestampMs>,
     ) -> Result<Attempt> {
         let wall_ms = self.env.clock.wall_ms();
-        let names = Arc::clone(&self.common.names);
-        let lines = Arc::clone(&self.common.lines);
+        let (names, lines) = (
+            Arc::clone(&self.common.names),
+            Arc::clone(&self.common.lines),
+        );
         let slot = self.slot(partition);
         let prepared = match (fetched, tick) {
             (Some(fetched), _) => {
@@ -355,20 +374,13 @@ impl Worker {
             .last()
             .map(|clock| matches!(clock, ClockMove::End));
         let mut effects = slot.task.step(prepared)?;
-        if let Some(fetched) = fetched
-            && let Some(records) = self.common.records_wanted(&effects.leaves)
-            && records < fetched.records.len()
-        {
+        let len = fetched.map_or(0, |fetched| fetched.records.len());
+        if let Some(records) = self.common.records_wanted(&effects.leaves, len) {
             self.slot(partition).task.undo();
             return Ok(Attempt::TooMany { records });
         }
         let slot = self.slot(partition);
-        for failure in &mut effects.failures {
-            slot.task.place(failure, fetched, &names);
-            if let Some(line) = &lines[failure.operator] {
-                failure.error.line.get_or_insert_with(|| line.to_string());
-            }
-        }
+        slot.place(&mut effects.failures, fetched, (&names, &lines));
         let decisions = self.decide(&effects.failures)?;
         if let Some(first) = decisions
             .iter()

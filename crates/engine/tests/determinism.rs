@@ -206,7 +206,11 @@ type Given = Vec<(&'static str, Row)>;
 
 impl Oracle {
     fn new(plan: &Plan) -> Oracle {
-        let windows = |rules: &Rules, field| Some(Windows::new(*rules, field));
+        let windows = |rules: &Rules, field| {
+            let mut windows = Windows::new(*rules, field);
+            windows.collects = rules.is_final;
+            Some(windows)
+        };
         let (first, second) = match plan {
             Plan::Window(rules) | Plan::StatefulAndWindow(rules) => (windows(rules, "x"), None),
             Plan::Chained(first, second) => (windows(first, "x"), windows(second, "total")),

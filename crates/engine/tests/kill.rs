@@ -177,11 +177,11 @@ fn wanted(input: &[Row]) -> (Vec<Row>, Vec<Row>) {
         let mut row = row.clone();
         row.value["count"] = (*count).into();
         results.extend(windows.record(&row, watermark).expect("no data errors"));
-        results.extend(windows.advance(watermark));
+        results.extend(windows.advance(watermark, None));
         rows.push(row);
     }
     // The end of the file closes what is open.
-    results.extend(windows.advance(i64::MAX));
+    results.extend(windows.advance(i64::MAX, None));
     (rows, results)
 }
 

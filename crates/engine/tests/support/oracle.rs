@@ -156,6 +156,8 @@ pub struct Windows {
     pub field: &'static str,
     keys: BTreeMap<String, Key>,
     pub late: u64,
+    /// Whether there is a `Collect` too.
+    pub collects: bool,
 }
 
 impl Windows {
@@ -165,6 +167,7 @@ impl Windows {
             field,
             keys: BTreeMap::new(),
             late: 0,
+            collects: false,
         }
     }
 
@@ -176,7 +179,7 @@ impl Windows {
         value.insert("n".into(), totals.count.into());
         value.insert("first".into(), totals.first.clone());
         value.insert("last".into(), totals.last.clone());
-        if self.rules.is_final {
+        if self.collects {
             let mut items = totals.items.clone();
             items.sort_by_key(|item| item.0);
             let items = items.into_iter().map(|item| item.1).collect();
