@@ -7,8 +7,9 @@
 
 use headwater_core::{Error, Result};
 
-/// The version that every stored value begins with.
-pub const FORMAT_VERSION: u8 = 1;
+/// The version that every stored value begins with. Version 2 lets a window's
+/// record hold its key's clock; whoever reads it reads version 1 as well.
+pub const FORMAT_VERSION: u8 = 2;
 
 /// Writes the parts of a key.
 #[derive(Debug, Default)]
@@ -154,7 +155,7 @@ impl<'a> ValueReader<'a> {
     /// `Internal` if the value is damaged or of another version.
     pub fn new(value: &'a [u8]) -> Result<(Self, Option<i64>)> {
         let (&version, rest) = value.split_first().ok_or_else(damaged)?;
-        if version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(Error::internal(format!(
                 "a changelog record was written by a newer headwater; update this one, \
                  version=`{version}` known=`{FORMAT_VERSION}`"

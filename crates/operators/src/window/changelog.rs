@@ -2,47 +2,53 @@
 //!
 //! ```text
 //! key                               value
-//! 1, key                            K, M, C              the key's clock
-//! 2, key, start                     is_empty, accumulators     an open window
+//! 1, key                            clock                the clock of a key without windows
+//! 2, key, start                     flags, clock, accumulators     an open window
 //! 3, key, start, sequence           time, texts          one collected item
 //! 4                                 end                  what the end of the input closed
+//!
+//! clock                             K, M, C
+//! flags                             1 the window is empty, 2 a clock follows
 //! ```
+//!
+//! A key's clock moves with nearly every record that changes a window, so **it
+//! goes with the key's first open window**, and has a record of its own only while
+//! the key has none. Where the clock stands follows from the key's state, so what
+//! is in the log does not depend on when it was written. (Version 1 had a record
+//! for every clock; it is replaced when its key changes.)
 //!
 //! A closed window and a forgotten key are tombstones; what was opened and
 //! closed between two drains leaves no trace. Under partition closing there are
-//! no clocks. Removals come first, then what is there, in order of first change.
+//! no clocks. Removals come first, then what is there, by key in order of first
+//! change.
 
 use super::entry::Entry;
 use super::key::Key;
+use super::rules::Clock;
 use super::store::WindowStore;
-use crate::Accumulators;
+use super::windows::OpenWindow;
+use crate::{Accumulators, Aggregators};
 use headwater_core::{Error, RecordsBuilder, Result, TimestampMs};
+use headwater_plan::Closing;
 use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, ValueReader, ValueWriter};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// How many entries are fetched from memory together.
-const CHUNK: usize = 64;
 
 const KIND_CLOCK: u8 = 1;
 const KIND_WINDOW: u8 = 2;
 const KIND_ITEM: u8 = 3;
 const KIND_ENDED: u8 = 4;
 
-/// What has changed since the last drain. An entry or a window is listed once:
-/// it says itself whether it is listed. What is no longer there is passed over.
+const WINDOW_IS_EMPTY: u64 = 1;
+const WINDOW_HAS_CLOCK: u64 = 2;
+
+/// What has changed since the last drain. An entry is listed once: it says itself
+/// whether it is listed. What is no longer there is passed over.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    pub(super) live: Vec<(u32, Live)>,
+    /// Slots.
+    pub(super) live: Vec<u32>,
     pub(super) removed: Vec<Removed>,
-}
-
-/// What has changed of the entry in a slot.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Live {
-    Clock,
-    /// The window of that start.
-    Window(TimestampMs),
 }
 
 /// What the changelog has and the store no longer.
@@ -64,6 +70,15 @@ pub(super) enum Removed {
 }
 
 impl Changes {
+    /// Notes that something of an entry has changed.
+    #[inline]
+    pub(super) fn list(&mut self, slot: u32, entry: &mut Entry) {
+        if !entry.is_listed {
+            entry.is_listed = true;
+            self.live.push(slot);
+        }
+    }
+
     /// Notes that a window's items so far are gone.
     pub(super) fn remove_items(
         &mut self,
@@ -191,13 +206,10 @@ impl StateStore for WindowStore {
             });
         }
         let mut live = std::mem::take(&mut self.changes.live);
-        for chunk in live.chunks(CHUNK) {
-            self.touch(chunk.iter().map(|(slot, _)| *slot));
-            for (slot, what) in chunk {
-                match what {
-                    Live::Clock => self.write_clock(*slot, &mut log),
-                    Live::Window(start_ms) => self.write_window(*slot, *start_ms, &mut log),
-                }
+        for chunk in live.chunks(Self::TOUCHED) {
+            self.touch(chunk.iter().copied());
+            for slot in chunk {
+                self.write_entry(*slot, &mut log);
             }
         }
         live.clear();
@@ -234,55 +246,103 @@ impl StateStore for WindowStore {
     }
 
     fn len(&self) -> usize {
-        self.slots.len()
+        self.entries.len()
     }
 }
 
 impl WindowStore {
-    /// Writes a clock, unless that has been done.
-    fn write_clock(&mut self, slot: u32, log: &mut LogWriter<'_>) {
-        let Some(entry) = &mut self.entries[slot as usize] else {
+    /// Writes what has changed of an entry, unless that has been done.
+    fn write_entry(&mut self, slot: u32, log: &mut LogWriter<'_>) {
+        let Some(entry) = self.entries.get_mut(slot) else {
             return;
         };
-        if !std::mem::take(&mut entry.is_dirty) {
+        if !std::mem::take(&mut entry.is_listed) {
             return;
         }
-        entry.is_logged = true;
-        let clock = entry.clock;
-        log.put(LogKey::Clock(&entry.key), |value| {
-            value
-                .int(clock.latest_ms)
-                .int(clock.moved_ms)
-                .int(clock.closed_ms);
-        });
+        let has_clock = self.rules.closing == Closing::Key;
+        let Entry {
+            key,
+            clock,
+            windows,
+            is_logged,
+            ..
+        } = entry;
+        if !has_clock {
+            for window in windows.iter_mut().filter(|window| window.is_dirty) {
+                write_window(key, window, None, &self.aggregators, log);
+            }
+            return;
+        }
+        if windows.is_empty() {
+            *is_logged = true;
+            log.put(LogKey::Clock(key), |value| write_clock(*clock, value));
+        } else if std::mem::take(is_logged) {
+            log.remove(LogKey::Clock(key));
+        }
+        for (index, window) in windows.iter_mut().enumerate() {
+            let is_first = index == 0;
+            if is_first || window.is_dirty {
+                let clock = is_first.then_some(*clock);
+                write_window(key, window, clock, &self.aggregators, log);
+            }
+        }
     }
+}
 
-    /// Writes a window and its new items, unless that has been done.
-    fn write_window(&mut self, slot: u32, start_ms: TimestampMs, log: &mut LogWriter<'_>) {
-        let Some(entry) = &mut self.entries[slot as usize] else {
-            return;
-        };
-        let Entry { key, windows, .. } = entry;
-        let Some(window) = windows.find_mut(start_ms) else {
-            return;
-        };
-        if !std::mem::take(&mut window.is_dirty) {
-            return;
+fn write_clock(clock: Clock, value: &mut ValueWriter) {
+    value
+        .int(clock.latest_ms)
+        .int(clock.moved_ms)
+        .int(clock.closed_ms);
+}
+
+fn read_clock(reader: &mut ValueReader<'_>) -> Result<Clock> {
+    Ok(Clock {
+        latest_ms: reader.int()?,
+        moved_ms: reader.int()?,
+        closed_ms: reader.int()?,
+    })
+}
+
+/// Writes a window and its new items.
+fn write_window(
+    key: &Key,
+    window: &mut OpenWindow,
+    clock: Option<Clock>,
+    aggregators: &Aggregators,
+    log: &mut LogWriter<'_>,
+) {
+    (window.is_dirty, window.is_logged) = (false, true);
+    let start_ms = window.start_ms;
+    log.put(LogKey::Window(key, start_ms), |value| {
+        let is_empty = if window.is_empty { WINDOW_IS_EMPTY } else { 0 };
+        value.varint(is_empty | clock.map_or(0, |_| WINDOW_HAS_CLOCK));
+        if let Some(clock) = clock {
+            write_clock(clock, value);
         }
-        window.is_logged = true;
-        let aggregators = &self.aggregators;
-        log.put(LogKey::Window(key, start_ms), |value| {
-            value.varint(window.is_empty.into());
-            aggregators.write(&window.accumulators, value);
+        aggregators.write(&window.accumulators, value);
+    });
+    let Some(items) = window.accumulators.items_mut() else {
+        return;
+    };
+    for index in items.take_unlogged() {
+        let sequence = items.first_sequence() + index as u64;
+        log.put(LogKey::Item(key, start_ms, sequence), |value| {
+            aggregators.write_item(items, index, value);
         });
-        let Some(items) = window.accumulators.items_mut() else {
-            return;
-        };
-        for index in items.take_unlogged() {
-            let sequence = items.first_sequence() + index as u64;
-            log.put(LogKey::Item(key, start_ms, sequence), |value| {
-                aggregators.write_item(items, index, value);
-            });
-        }
     }
+}
+
+/// Reads the clock of a clock's own record.
+pub(super) fn stored_clock(value: &[u8]) -> Result<Clock> {
+    read_clock(&mut ValueReader::new(value)?.0)
+}
+
+/// Reads what a window's record says before the accumulators: whether the window
+/// is empty, and the clock.
+pub(super) fn read_window_head(reader: &mut ValueReader<'_>) -> Result<(bool, Option<Clock>)> {
+    let flags = reader.varint()?;
+    let has_clock = flags & WINDOW_HAS_CLOCK != 0;
+    let clock = has_clock.then(|| read_clock(reader)).transpose()?;
+    Ok((flags & WINDOW_IS_EMPTY != 0, clock))
 }

@@ -51,10 +51,7 @@ impl Window {
         // A shorter time-out brings no deadline further forward than this.
         let until_ms = watermark.saturating_add(self.rules.key_timeout_ms - timeout_ms);
         let mut due = Vec::new();
-        for key in self.store.timers.keys_until(until_ms) {
-            let Some(slot) = self.store.slot(key) else {
-                continue;
-            };
+        for slot in self.store.slots_until(until_ms) {
             let entry = self.store.entry(slot);
             for window in entry.windows.iter() {
                 let deadline = self
@@ -63,11 +60,11 @@ impl Window {
                 if watermark < deadline {
                     break;
                 }
-                due.push((deadline, key.clone(), window.start_ms, slot));
+                due.push((deadline, entry.key.clone(), window.start_ms, slot));
             }
         }
         due.sort();
-        // A key may have more than one timer, of which one counts.
+        // A key may come more than once.
         due.dedup();
         for (due_ms, _, start_ms, slot) in due {
             self.close_by_time(slot, start_ms, made_due_at(due_ms, step), step)?;

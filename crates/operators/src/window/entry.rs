@@ -16,9 +16,9 @@ pub(super) struct Entry {
     pub(super) armed_ms: Option<TimestampMs>,
     /// The savepoint that has a copy of the clock.
     pub(super) stamp: u64,
-    /// Whether the clock has changed since the last drain.
-    pub(super) is_dirty: bool,
-    /// Whether the changelog has the clock.
+    /// Whether it is in the list of what has changed since the last drain.
+    pub(super) is_listed: bool,
+    /// Whether the changelog has a record of the clock alone.
     pub(super) is_logged: bool,
 }
 
@@ -30,7 +30,7 @@ impl Entry {
             windows: OpenWindows::default(),
             armed_ms: None,
             stamp,
-            is_dirty: false,
+            is_listed: false,
             is_logged: false,
         }
     }
@@ -42,7 +42,7 @@ impl Entry {
             .windows
             .first()
             .is_some_and(|first| first.is_dirty ^ first.accumulators.is_single());
-        self.clock.closed_ms ^ self.key.len() as i64 ^ i64::from(flags ^ self.is_dirty)
+        self.clock.closed_ms ^ self.key.len() as i64 ^ i64::from(flags ^ self.is_listed)
     }
 
     /// The watermark at which its first window closes, or without windows the

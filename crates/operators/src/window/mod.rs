@@ -68,7 +68,7 @@
 //! Window     process ─ update    one row: rules 1, 2, 3
 //!            advance ─ due       what time has closed: rules 4, 6
 //! rules      the arithmetic of the rules
-//! WindowStore  store, entry, key, windows
+//! WindowStore  store, entries, entry, key, windows
 //!            timers              one per key, re-armed lazily
 //!            undo                savepoints
 //!            changelog, restore  what is logged, and how it comes back
@@ -78,6 +78,7 @@
 mod callbacks;
 mod changelog;
 mod due;
+mod entries;
 mod entry;
 mod key;
 mod restore;

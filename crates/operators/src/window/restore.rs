@@ -1,9 +1,11 @@
 //! How a store comes back from its changelog, record by record.
 //!
-//! Records of one key may come in any order but that of sequence: a window or an
+//! Records come in the order of the log, so of a key's clocks the last is the
+//! newest, but which of a key's come first is open: a window or an
 //! entry that only other records stand for is made, and dropped in
 //! [`WindowStore::settle`] unless its own record has come.
 
+use super::changelog::{read_window_head, stored_clock};
 use super::entry::Entry;
 use super::rules::Clock;
 use super::store::WindowStore;
@@ -15,21 +17,16 @@ use std::sync::Arc;
 impl WindowStore {
     pub(super) fn restore_clock(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         let Some(value) = value else {
-            if let Some(slot) = self.slot(key) {
+            if let Some(slot) = self.entries.find(key) {
                 let entry = self.entry_mut(slot);
                 (entry.clock, entry.is_logged) = (Clock::NEW, false);
                 if entry.windows.is_empty() {
-                    self.drop_entry(slot);
+                    self.entries.take(slot);
                 }
             }
             return Ok(());
         };
-        let (mut reader, _) = ValueReader::new(value)?;
-        let clock = Clock {
-            latest_ms: reader.int()?,
-            moved_ms: reader.int()?,
-            closed_ms: reader.int()?,
-        };
+        let clock = stored_clock(value)?;
         let entry = self.restored_entry(key);
         (entry.clock, entry.is_logged) = (clock, true);
         Ok(())
@@ -42,7 +39,7 @@ impl WindowStore {
         value: Option<&[u8]>,
     ) -> Result<()> {
         let Some(value) = value else {
-            if let Some(slot) = self.slot(key) {
+            if let Some(slot) = self.entries.find(key) {
                 let entry = self.entry_mut(slot);
                 let index = entry.windows.position(start_ms);
                 if entry
@@ -54,7 +51,7 @@ impl WindowStore {
                     let is_unused = entry.windows.is_empty() && !entry.is_logged;
                     self.open_count -= 1;
                     if is_unused {
-                        self.drop_entry(slot);
+                        self.entries.take(slot);
                     }
                 }
             }
@@ -62,10 +59,14 @@ impl WindowStore {
         };
         let (mut reader, _) = ValueReader::new(value)?;
         let aggregators = Arc::clone(&self.aggregators);
+        let (is_empty, clock) = read_window_head(&mut reader)?;
         let window = self.restored_window(key, start_ms);
-        window.is_empty = reader.varint()? != 0;
-        window.is_logged = true;
-        aggregators.read(&mut window.accumulators, &mut reader)
+        (window.is_empty, window.is_logged) = (is_empty, true);
+        aggregators.read(&mut window.accumulators, &mut reader)?;
+        if let Some(clock) = clock {
+            self.restored_entry(key).clock = clock;
+        }
+        Ok(())
     }
 
     pub(super) fn restore_item(
@@ -78,7 +79,8 @@ impl WindowStore {
         let aggregators = Arc::clone(&self.aggregators);
         let Some(value) = value else {
             let window = self
-                .slot(key)
+                .entries
+                .find(key)
                 .and_then(|slot| self.entry_mut(slot).windows.find_mut(start_ms));
             if let Some(window) = window {
                 aggregators.remove_item(&mut window.accumulators, sequence);
@@ -91,7 +93,7 @@ impl WindowStore {
     }
 
     fn restored_entry(&mut self, key: &[u8]) -> &mut Entry {
-        let slot = self.slot(key).unwrap_or_else(|| self.add_key(key));
+        let slot = self.entries.find(key).unwrap_or_else(|| self.add_key(key));
         self.entry_mut(slot)
     }
 
@@ -99,7 +101,7 @@ impl WindowStore {
     fn restored_window(&mut self, key: &[u8], start_ms: TimestampMs) -> &mut OpenWindow {
         let accumulators = self.initial();
         let stamp = self.stamp;
-        let slot = self.slot(key).unwrap_or_else(|| self.add_key(key));
+        let slot = self.entries.find(key).unwrap_or_else(|| self.add_key(key));
         let index = self.entry(slot).windows.position(start_ms);
         let is_open = self
             .entry(slot)

@@ -1,6 +1,7 @@
 //! The state of a window: clocks and open windows by key.
 
-use super::changelog::{Changes, Live, Removed};
+use super::changelog::{Changes, Removed};
+use super::entries::{Entries, NO_SLOT};
 use super::entry::Entry;
 use super::key::Key;
 use super::rules::{Clock, Rules};
@@ -8,30 +9,16 @@ use super::timers::Timers;
 use super::undo::Undo;
 use super::windows::OpenWindow;
 use crate::{Accumulators, Aggregators};
-use ahash::AHasher;
 use headwater_core::TimestampMs;
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-
-/// No entry stands there.
-pub(super) const NO_SLOT: u32 = u32::MAX;
-
-type FixedHash = BuildHasherDefault<AHasher>;
 
 /// The clocks and open windows of all keys of one task, with savepoints and
 /// changes; see the module documentation of the window for what they mean.
-///
-/// Entries stand in a slab, so that a row looks its key up once.
 #[derive(Debug)]
 pub struct WindowStore {
     pub(super) rules: Rules,
     pub(super) aggregators: Arc<Aggregators>,
-    /// Where each key's entry stands. Never iterated.
-    pub(super) slots: HashMap<Key, u32, FixedHash>,
-    pub(super) entries: Vec<Option<Entry>>,
-    /// Places in `entries` that can be used again, last first.
-    pub(super) free: Vec<u32>,
+    pub(super) entries: Entries,
     pub(super) timers: Timers,
     /// Set by a restore: timers are made when the store is next used.
     pub(super) is_restored: bool,
@@ -56,9 +43,7 @@ impl WindowStore {
         WindowStore {
             rules,
             aggregators,
-            slots: HashMap::default(),
-            entries: Vec::new(),
-            free: Vec::new(),
+            entries: Entries::default(),
             timers: Timers::default(),
             is_restored: false,
             undo: Vec::new(),
@@ -72,11 +57,8 @@ impl WindowStore {
         }
     }
 
-    /// Where a key's entry stands, if it is known.
-    #[inline]
-    pub(super) fn slot(&self, key: &[u8]) -> Option<u32> {
-        self.slots.get(key).copied()
-    }
+    /// How many entries are fetched from memory together, at most.
+    pub(super) const TOUCHED: usize = 64;
 
     /// Where the entries of some keys stand, or [`NO_SLOT`].
     ///
@@ -89,7 +71,10 @@ impl WindowStore {
         out: &mut Vec<u32>,
     ) {
         out.clear();
-        out.extend(keys.map(|key| key.and_then(|key| self.slot(key)).unwrap_or(NO_SLOT)));
+        out.extend(keys.map(|key| {
+            key.and_then(|key| self.entries.find(key))
+                .unwrap_or(NO_SLOT)
+        }));
         self.touch(out.iter().copied());
     }
 
@@ -97,51 +82,28 @@ impl WindowStore {
     pub(super) fn touch(&self, slots: impl Iterator<Item = u32>) {
         let mut read = 0;
         for slot in slots {
-            if let Some(Some(entry)) = self.entries.get(slot as usize) {
+            if let Some(entry) = self.entries.get(slot) {
                 read ^= entry.read();
             }
         }
         std::hint::black_box(read);
     }
 
-    /// As [`WindowStore::slot`], where the key probably stands at `hint`.
-    #[inline]
-    pub(super) fn slot_near(&self, key: &[u8], hint: u32) -> Option<u32> {
-        match self.entries.get(hint as usize) {
-            Some(Some(entry)) if *entry.key == *key => Some(hint),
-            _ => self.slot(key),
-        }
-    }
-
     #[inline]
     pub(super) fn entry(&self, slot: u32) -> &Entry {
-        self.entries[slot as usize]
-            .as_ref()
-            .expect("a slot in use has an entry")
+        self.entries.get(slot).expect("a slot in use has an entry")
     }
 
     #[inline]
     pub(super) fn entry_mut(&mut self, slot: u32) -> &mut Entry {
-        self.entries[slot as usize]
-            .as_mut()
+        self.entries
+            .get_mut(slot)
             .expect("a slot in use has an entry")
     }
 
     /// Adds a key that is not known.
     pub(super) fn add_key(&mut self, key: &[u8]) -> u32 {
-        let key = Key::from(key);
-        let entry = Entry::new(key.clone(), self.stamp);
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.entries[slot as usize] = Some(entry);
-                slot
-            }
-            None => {
-                self.entries.push(Some(entry));
-                u32::try_from(self.entries.len() - 1).expect("a task has fewer than 2^32 keys")
-            }
-        };
-        self.slots.insert(key, slot);
+        let slot = self.entries.add(Entry::new(Key::from(key), self.stamp));
         if self.is_marked {
             self.undo.push(Undo::Added { slot });
         }
@@ -150,15 +112,11 @@ impl WindowStore {
 
     /// Removes a key without open windows.
     pub(super) fn forget(&mut self, slot: u32) {
-        let entry = self.entries[slot as usize]
-            .take()
-            .expect("a slot in use has an entry");
+        let entry = self.entries.take(slot).expect("a slot in use has an entry");
         assert!(
             entry.windows.is_empty(),
             "a key with open windows is not forgotten"
         );
-        self.slots.remove(&entry.key);
-        self.free.push(slot);
         if entry.is_logged {
             self.changes.removed.push(Removed::Clock {
                 key: entry.key.clone(),
@@ -175,8 +133,9 @@ impl WindowStore {
     /// Moves a key's clock.
     #[inline]
     pub(super) fn set_clock(&mut self, slot: u32, clock: Clock) {
-        let entry = self.entries[slot as usize]
-            .as_mut()
+        let entry = self
+            .entries
+            .get_mut(slot)
             .expect("a slot in use has an entry");
         if entry.clock == clock {
             return;
@@ -189,10 +148,7 @@ impl WindowStore {
             });
         }
         entry.clock = clock;
-        if !entry.is_dirty {
-            entry.is_dirty = true;
-            self.changes.live.push((slot, Live::Clock));
-        }
+        self.changes.list(slot, entry);
     }
 
     /// Opens a window that will stand at `index`.
@@ -205,9 +161,17 @@ impl WindowStore {
             is_dirty: true,
             is_logged: false,
         };
-        self.entry_mut(slot).windows.insert(index, window);
+        let entry = self
+            .entries
+            .get_mut(slot)
+            .expect("a slot in use has an entry");
+        if let (0, Some(first)) = (index, entry.windows.get_mut(0)) {
+            // Its record may hold the clock.
+            first.is_dirty = true;
+        }
+        entry.windows.insert(index, window);
+        self.changes.list(slot, entry);
         self.open_count += 1;
-        self.changes.live.push((slot, Live::Window(start_ms)));
         if self.is_marked {
             self.undo.push(Undo::Opened { slot, start_ms });
         }
@@ -216,9 +180,11 @@ impl WindowStore {
     /// The window at `index`, to be changed.
     #[inline]
     pub(super) fn touch_window(&mut self, slot: u32, index: usize) -> &mut OpenWindow {
-        let entry = self.entries[slot as usize]
-            .as_mut()
+        let entry = self
+            .entries
+            .get_mut(slot)
             .expect("a slot in use has an entry");
+        self.changes.list(slot, entry);
         let window = entry.windows.get_mut(index).expect("the window is open");
         if self.is_marked && window.stamp != self.stamp {
             window.stamp = self.stamp;
@@ -229,12 +195,7 @@ impl WindowStore {
                 is_empty: window.is_empty,
             });
         }
-        if !window.is_dirty {
-            window.is_dirty = true;
-            self.changes
-                .live
-                .push((slot, Live::Window(window.start_ms)));
-        }
+        window.is_dirty = true;
         window
     }
 
@@ -260,8 +221,9 @@ impl WindowStore {
 
     /// Closes the key's first window, whose result has left.
     pub(super) fn close_first(&mut self, slot: u32) {
-        let entry = self.entries[slot as usize]
-            .as_mut()
+        let entry = self
+            .entries
+            .get_mut(slot)
             .expect("a slot in use has an entry");
         let window = entry
             .windows
@@ -269,6 +231,8 @@ impl WindowStore {
             .expect("a window that closes is open");
         self.open_count -= 1;
         if window.is_logged {
+            // The clock has stood in the window's record.
+            self.changes.list(slot, entry);
             let items = window
                 .accumulators
                 .items()
@@ -303,14 +267,6 @@ impl WindowStore {
         self.late_count += 1;
         if self.is_marked {
             self.undo.push(Undo::Late);
-        }
-    }
-
-    /// Removes an entry as part of a restore.
-    pub(super) fn drop_entry(&mut self, slot: u32) {
-        if let Some(entry) = self.entries[slot as usize].take() {
-            self.slots.remove(&entry.key);
-            self.free.push(slot);
         }
     }
 

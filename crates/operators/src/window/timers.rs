@@ -3,34 +3,59 @@
 //! Timers are derived from the entries and never stored. A timer may be early,
 //! never late: when it fires, the entry says whether anything is due. So a
 //! record that only puts a deadline off leaves the timer alone.
+//!
+//! Most timers are put off before they fire, so only the nearest are in order.
+//! The others stand in buckets of [`BUCKET_MS`], unordered, until time comes to
+//! their bucket; those that have been put off by then move to a later bucket,
+//! and the rest become near.
+//!
+//! ```text
+//! insert ──▶ far: bucket ─(time comes)─▶ put off? ──▶ far: later bucket
+//!    ╰────────────────────────────────────▶ near: by time, then key ──▶ fires
+//! ```
 
 use super::key::Key;
 use super::store::WindowStore;
 use headwater_core::TimestampMs;
 use headwater_plan::Closing;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The event time of one bucket.
+const BUCKET_MS: i64 = 1 << 10;
 
 /// Timers in the order in which they fire.
 #[derive(Debug)]
 pub(super) struct Timers {
-    queue: BTreeSet<(TimestampMs, Key)>,
-    /// The time of the first; [`TimestampMs::MAX`] also where there is none.
+    /// Those before `near_until_ms`.
+    near: BTreeSet<(TimestampMs, Key)>,
+    near_until_ms: TimestampMs,
+    /// The others, by bucket: time and slot, which may have become another key's.
+    far: BTreeMap<i64, Vec<(TimestampMs, u32)>>,
+    /// The time of the first, or that of its bucket; [`TimestampMs::MAX`] also
+    /// where there is none.
     next_ms: TimestampMs,
 }
 
 impl Default for Timers {
     fn default() -> Self {
         Timers {
-            queue: BTreeSet::new(),
+            near: BTreeSet::new(),
+            near_until_ms: TimestampMs::MIN,
+            far: BTreeMap::new(),
             next_ms: TimestampMs::MAX,
         }
     }
 }
 
 impl Timers {
-    pub(super) fn insert(&mut self, at_ms: TimestampMs, key: Key) {
+    fn insert(&mut self, at_ms: TimestampMs, slot: u32, key: &Key) {
         self.next_ms = self.next_ms.min(at_ms);
-        self.queue.insert((at_ms, key));
+        if at_ms < self.near_until_ms {
+            self.near.insert((at_ms, key.clone()));
+        } else {
+            let bucket = at_ms.div_euclid(BUCKET_MS);
+            self.far.entry(bucket).or_default().push((at_ms, slot));
+        }
     }
 
     /// Whether a timer may have to fire at that watermark.
@@ -39,26 +64,34 @@ impl Timers {
         self.next_ms <= watermark
     }
 
-    /// Takes the first timer that fires at that watermark.
-    pub(super) fn pop(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, Key)> {
-        if !self.is_due(watermark) || self.queue.first()?.0 > watermark {
+    /// Takes the first timer that fires at that watermark, of those that are
+    /// near.
+    fn pop(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, Key)> {
+        if watermark < self.near.first()?.0 {
             return None;
         }
-        let first = self.queue.pop_first();
-        self.next_ms = self
-            .queue
-            .first()
-            .map_or(TimestampMs::MAX, |(at_ms, _)| *at_ms);
-        first
+        self.near.pop_first()
     }
 
-    /// The keys whose timers are set to that time or before, in order.
-    pub(super) fn keys_until(&self, until_ms: TimestampMs) -> impl Iterator<Item = &Key> {
-        self.queue
-            .iter()
-            .take_while(move |(at_ms, _)| *at_ms <= until_ms)
-            .map(|(_, key)| key)
+    /// Takes the first bucket if time has come to it and no near timer is left.
+    fn take_bucket(&mut self, watermark: TimestampMs) -> Option<Vec<(TimestampMs, u32)>> {
+        if !self.near.is_empty() || watermark < start_of(*self.far.first_key_value()?.0) {
+            return None;
+        }
+        let (bucket, timers) = self.far.pop_first()?;
+        self.near_until_ms = start_of(bucket.saturating_add(1));
+        Some(timers)
     }
+
+    fn find_next(&mut self) {
+        let near = self.near.first().map(|(at_ms, _)| *at_ms);
+        let far = || self.far.first_key_value().map(|(far, _)| start_of(*far));
+        self.next_ms = near.or_else(far).unwrap_or(TimestampMs::MAX);
+    }
+}
+
+fn start_of(bucket: i64) -> TimestampMs {
+    bucket.saturating_mul(BUCKET_MS)
 }
 
 impl WindowStore {
@@ -66,21 +99,35 @@ impl WindowStore {
     #[inline]
     pub(super) fn arm(&mut self, slot: u32) {
         let rules = self.rules;
-        let entry = self.entries[slot as usize]
-            .as_mut()
-            .expect("a slot in use has an entry");
+        let WindowStore {
+            entries, timers, ..
+        } = self;
+        let entry = entries.get_mut(slot).expect("a slot in use has an entry");
         let due_ms = entry.due_at(&rules);
         if entry.armed_ms.is_none_or(|armed| due_ms < armed) {
             entry.armed_ms = Some(due_ms);
-            self.timers.insert(due_ms, entry.key.clone());
+            timers.insert(due_ms, slot, &entry.key);
         }
     }
 
     /// The next key for which something is due at that watermark, and since
     /// when. Its timer is no longer set.
     pub(super) fn take_due(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, u32)> {
-        while let Some((fired_ms, key)) = self.timers.pop(watermark) {
-            let Some(slot) = self.slot(&key) else {
+        if !self.timers.is_due(watermark) {
+            return None;
+        }
+        let due = self.take_first_due(watermark);
+        self.timers.find_next();
+        due
+    }
+
+    fn take_first_due(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, u32)> {
+        loop {
+            while let Some(bucket) = self.timers.take_bucket(watermark) {
+                self.come_near(&bucket);
+            }
+            let (fired_ms, key) = self.timers.pop(watermark)?;
+            let Some(slot) = self.entries.find(&key) else {
                 continue;
             };
             let rules = self.rules;
@@ -95,7 +142,45 @@ impl WindowStore {
             }
             self.arm(slot);
         }
-        None
+    }
+
+    /// Puts the timers of a bucket in order, but those that have been put off.
+    fn come_near(&mut self, bucket: &[(TimestampMs, u32)]) {
+        for chunk in bucket.chunks(Self::TOUCHED) {
+            self.touch(chunk.iter().map(|(_, slot)| *slot));
+            for &(at_ms, slot) in chunk {
+                let Some(entry) = self.entries.get_mut(slot) else {
+                    continue;
+                };
+                // Otherwise it has another timer, or is another key's.
+                if entry.armed_ms != Some(at_ms) {
+                    continue;
+                }
+                let due_ms = entry.due_at(&self.rules).max(at_ms);
+                entry.armed_ms = Some(due_ms);
+                if at_ms < due_ms {
+                    self.timers.insert(due_ms, slot, &entry.key);
+                } else {
+                    self.timers.near.insert((at_ms, entry.key.clone()));
+                }
+            }
+        }
+    }
+
+    /// The keys whose timers are set to that time or before, and perhaps some
+    /// more; a key may come more than once.
+    pub(super) fn slots_until(&self, until_ms: TimestampMs) -> Vec<u32> {
+        let near = self
+            .timers
+            .near
+            .iter()
+            .take_while(|(at_ms, _)| *at_ms <= until_ms)
+            .filter_map(|(_, key)| self.entries.find(key));
+        let buckets = self.timers.far.range(..=until_ms.div_euclid(BUCKET_MS));
+        let far = buckets.flat_map(|(_, timers)| timers.iter().map(|(_, slot)| *slot));
+        near.chain(far)
+            .filter(|slot| self.entries.get(*slot).is_some())
+            .collect()
     }
 
     /// After a restore: drops what no record stands for and sets all timers.
@@ -104,22 +189,76 @@ impl WindowStore {
             return;
         }
         self.timers = Timers::default();
-        for index in 0..self.entries.len() {
-            let Some(entry) = &mut self.entries[index] else {
+        for slot in self.entries.slots() {
+            let Some(entry) = self.entries.get_mut(slot) else {
                 continue;
             };
             let before = entry.windows.len();
             entry.windows.retain(|window| window.is_logged);
             self.open_count -= before - entry.windows.len();
             entry.armed_ms = None;
-            let slot = index as u32;
             if entry.windows.is_empty()
                 && (self.rules.closing == Closing::Partition || !entry.is_logged)
             {
-                self.drop_entry(slot);
+                self.entries.take(slot);
             } else {
                 self.arm(slot);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fired(timers: &mut Timers, watermark: TimestampMs) -> Vec<TimestampMs> {
+        std::iter::from_fn(|| {
+            while let Some(bucket) = timers.take_bucket(watermark) {
+                for (at_ms, slot) in bucket {
+                    timers.near.insert((at_ms, key(slot)));
+                }
+            }
+            let first = timers.pop(watermark);
+            timers.find_next();
+            first.map(|(at_ms, _)| at_ms)
+        })
+        .collect()
+    }
+
+    fn key(slot: u32) -> Key {
+        Key::from(slot.to_be_bytes().as_slice())
+    }
+
+    #[test]
+    fn timers_fire_in_order_at_both_ends_of_time() {
+        let mut timers = Timers::default();
+        let times = [
+            TimestampMs::MIN,
+            -1_025,
+            -1_024,
+            -1,
+            0,
+            5,
+            1_023,
+            1_024,
+            9_999,
+        ];
+        let last = TimestampMs::MAX - 1;
+        for (slot, at_ms) in (0..).zip(times.iter().rev().chain([&last])) {
+            timers.insert(*at_ms, slot, &key(slot));
+        }
+        assert!(timers.is_due(TimestampMs::MIN));
+        assert_eq!(fired(&mut timers, 4), times[..5]);
+        assert!(timers.is_due(5) && !timers.is_due(4));
+        assert_eq!(fired(&mut timers, 4), []);
+        // Sooner than all that is left, and in a bucket that has become near.
+        timers.insert(2, 100, &key(100));
+        assert!(timers.is_due(2));
+        assert_eq!(fired(&mut timers, 1_024), [2, 5, 1_023, 1_024]);
+        assert_eq!(fired(&mut timers, TimestampMs::MAX), [9_999, last]);
+        timers.insert(TimestampMs::MAX, 7, &key(7));
+        assert_eq!(fired(&mut timers, TimestampMs::MAX), [TimestampMs::MAX]);
+        assert_eq!(fired(&mut timers, TimestampMs::MAX), []);
     }
 }

@@ -81,7 +81,7 @@ impl WindowStore {
         }
         for slot in touched {
             // What was put back may be due before the timer that was set since.
-            if self.entries[slot as usize].is_some() {
+            if self.entries.get(slot).is_some() {
                 self.arm(slot);
             }
         }
@@ -90,13 +90,11 @@ impl WindowStore {
 
     /// Puts a forgotten key back.
     fn remember(&mut self, slot: u32, mut entry: Entry) -> u32 {
-        assert_eq!(self.free.pop(), Some(slot), "slots are put back in reverse");
         if entry.is_logged {
             self.changes.removed.pop();
         }
         entry.armed_ms = None;
-        self.slots.insert(entry.key.clone(), slot);
-        self.entries[slot as usize] = Some(entry);
+        self.entries.put_back(slot, entry);
         slot
     }
 
@@ -104,11 +102,7 @@ impl WindowStore {
     fn put_back(&mut self, undo: Undo) -> Option<u32> {
         match undo {
             Undo::Added { slot } => {
-                let entry = self.entries[slot as usize]
-                    .take()
-                    .expect("an added key is there");
-                self.slots.remove(&entry.key);
-                self.free.push(slot);
+                self.entries.take(slot).expect("an added key is there");
                 return None;
             }
             Undo::Forgot { slot, entry } => return Some(self.remember(slot, *entry)),

@@ -84,7 +84,7 @@ impl Window {
     fn update(&mut self, row: Row<'_>, step: &mut Step<'_>) -> Result<()> {
         let watermark = time_at(row.cause.at(), step);
         let hint = self.fetched[row.row % FETCH_ROWS];
-        let slot = self.store.slot_near(row.key, hint);
+        let slot = self.store.entries.find_near(row.key, hint);
         let clock = slot.map(|slot| &self.store.entry(slot).clock);
         let closed_end = self
             .rules
@@ -109,11 +109,7 @@ impl Window {
             }
             None => self.store.add_key(row.key),
         };
-        if last < open.first {
-            self.store.count_late();
-        } else {
-            self.add(slot, open, row, step)?;
-        }
+        // None of the windows that are closed is one that the row is added to.
         if self.rules.closing == Closing::Key {
             let clock = self
                 .store
@@ -122,6 +118,11 @@ impl Window {
                 .moved_by(row.timestamp, watermark);
             self.store.set_clock(slot, clock);
             self.close_passed(slot, row.cause.at(), step)?;
+        }
+        if last < open.first {
+            self.store.count_late();
+        } else {
+            self.add(slot, open, row, step)?;
         }
         if !self.early.is_empty() {
             let Window { early, results, .. } = self;

@@ -90,6 +90,10 @@ impl OpenWindows {
         self.first.iter().chain(&self.others)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut OpenWindow> {
+        self.first.iter_mut().chain(&mut self.others)
+    }
+
     /// # Panics
     /// If `index` is beyond the end.
     pub(super) fn insert(&mut self, index: usize, window: OpenWindow) {
