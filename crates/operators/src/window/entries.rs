@@ -44,13 +44,20 @@ impl Entries {
         self.index.find(hash(key), is_key).copied()
     }
 
-    /// As [`Entries::find`], where the key probably stands at `hint`.
+    /// As [`Entries::find`], where the key probably stands at `hint`; see
+    /// [`Entries::guess`].
     #[inline]
     pub(super) fn find_near(&self, key: &[u8], hint: u32) -> Option<u32> {
         match self.get(hint) {
             Some(entry) if *entry.key == *key => Some(hint),
             _ => self.find(key),
         }
+    }
+
+    /// Where a key's entry probably stands, without reading any entry.
+    #[inline]
+    pub(super) fn guess(&self, key: &[u8]) -> Option<u32> {
+        self.index.find(hash(key), |_| true).copied()
     }
 
     #[inline]

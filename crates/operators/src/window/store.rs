@@ -60,7 +60,7 @@ impl WindowStore {
     /// How many entries are fetched from memory together, at most.
     pub(super) const TOUCHED: usize = 64;
 
-    /// Where the entries of some keys stand, or [`NO_SLOT`].
+    /// Where the entries of some keys probably stand, or [`NO_SLOT`].
     ///
     /// The entries are read as well, so that the processor fetches them all at
     /// once: rows meet keys in no order, and waiting for the memory of one after
@@ -72,7 +72,7 @@ impl WindowStore {
     ) {
         out.clear();
         out.extend(keys.map(|key| {
-            key.and_then(|key| self.entries.find(key))
+            key.and_then(|key| self.entries.guess(key))
                 .unwrap_or(NO_SLOT)
         }));
         self.touch(out.iter().copied());
