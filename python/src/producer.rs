@@ -6,8 +6,11 @@
 //!
 //! ```text
 //! produce ── buffer ──(BATCH_BYTES, or LINGER after the first record)──▶ append, flush
-//!    waits while PENDING_BYTES_MAX are buffered
+//!    waits while PENDING_BYTES_MAX are buffered              memory, to be filled again
 //! ```
+//!
+//! The memory goes round: the system would have to clear new pages for every
+//! buffer.
 
 use crate::error::{exception, raise};
 use headwater::core::env::{Clock, Env};
@@ -32,6 +35,8 @@ const LINGER: Duration = Duration::from_millis(4);
 const BATCH_BYTES: usize = 1 << 20;
 /// The most that is buffered.
 const PENDING_BYTES_MAX: usize = 16 << 20;
+/// The buffers that are kept for later records.
+const SPARE_MAX: usize = 4;
 /// How often a record or a flush that waits looks for Python's signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -70,6 +75,8 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     topics: Vec<Topic>,
+    /// Memory of records that have been appended.
+    spare: Vec<Vec<u8>>,
     bytes: usize,
     records: u64,
     /// Records handed to the log and durable.
@@ -221,6 +228,17 @@ fn partitions_of(log: &dyn Log, name: &str, config: &TopicConfig) -> Result<u32>
     Ok(config.partitions)
 }
 
+impl Buffer {
+    /// Keeps memory for the next records, of buffers that are worth it.
+    fn keep(&mut self, memory: Vec<Vec<u8>>) {
+        for bytes in memory {
+            if self.spare.len() < SPARE_MAX && bytes.capacity() >= BATCH_BYTES {
+                self.spare.push(bytes);
+            }
+        }
+    }
+}
+
 /// The thread: appends what is buffered until the producer closes.
 fn append_all(shared: &Shared, mut producer: Box<dyn Producer>, clock: &dyn Clock) {
     let mut next_append = Duration::ZERO;
@@ -251,7 +269,10 @@ fn append_all(shared: &Shared, mut producer: Box<dyn Producer>, clock: &dyn Cloc
         next_append = clock.monotonic() + LINGER;
         let mut buffer = shared.lock();
         match appended {
-            Ok(()) => buffer.durable = records,
+            Ok(spare) => {
+                buffer.durable = records;
+                buffer.keep(spare);
+            }
             Err(error) => buffer.failure = Some(error),
         }
         drop(buffer);
@@ -268,7 +289,8 @@ fn take_batches(buffer: &mut Buffer) -> Vec<(TopicPartition, RecordsBuilder)> {
         for (partition, builder) in (0..).zip(&mut topic.partitions) {
             if !builder.is_empty() {
                 let place = TopicPartition::new(Arc::clone(&topic.name), partition);
-                batches.push((place, std::mem::take(builder)));
+                let next = buffer.spare.pop().map(RecordsBuilder::reusing);
+                batches.push((place, std::mem::replace(builder, next.unwrap_or_default())));
             }
         }
     }
@@ -276,14 +298,21 @@ fn take_batches(buffer: &mut Buffer) -> Vec<(TopicPartition, RecordsBuilder)> {
     batches
 }
 
+/// Appends and makes durable; returns the memory in which the records stood.
 fn append(
     producer: &mut dyn Producer,
     batches: Vec<(TopicPartition, RecordsBuilder)>,
-) -> Result<()> {
+) -> Result<Vec<Vec<u8>>> {
+    let mut spare = Vec::new();
     for (partition, builder) in batches {
-        producer.append(&partition, builder.finish())?;
+        let records = builder.finish();
+        let bytes = records.bytes.clone();
+        producer.append(&partition, records)?;
+        // A log that keeps the records keeps their memory as well.
+        spare.extend(bytes.into_vec().ok());
     }
-    producer.flush()
+    producer.flush()?;
+    Ok(spare)
 }
 
 /// A key or a value as bytes: bytes and text as they are, anything else as JSON.

@@ -143,6 +143,16 @@ impl RecordsBuilder {
         }
     }
 
+    /// A builder in the memory of an earlier one: `bytes` is what
+    /// [`Buffer::into_vec`] gives back of its [`Records::bytes`].
+    pub fn reusing(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        RecordsBuilder {
+            bytes,
+            ..RecordsBuilder::default()
+        }
+    }
+
     /// The number of records so far.
     pub fn len(&self) -> usize {
         self.values.len()
