@@ -118,3 +118,36 @@ fn hash(key: &[u8]) -> u64 {
     hasher.write(key);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::Key;
+    use super::*;
+
+    #[test]
+    fn keys_are_found_whatever_slots_they_have_had() {
+        let mut entries = Entries::default();
+        let key = |n: u32| n.to_be_bytes();
+        let entry = |n: u32| Entry::new(Key::from(key(n).as_slice()), 0);
+        for n in 0..1_000 {
+            assert_eq!(entries.add(entry(n)), n);
+        }
+        for slot in (0..1_000).step_by(2) {
+            assert!(entries.take(slot).is_some());
+            assert!(entries.take(slot).is_none());
+        }
+        assert_eq!((entries.len(), entries.find(&key(2))), (500, None));
+        // The place that was freed last is used first.
+        assert_eq!(entries.add(entry(5_000)), 998);
+        let taken = entries.take(998).expect("it was just added");
+        entries.put_back(998, taken);
+        for (n, slot) in [(5_000, Some(998)), (998, None), (3, Some(3)), (4, None)] {
+            assert_eq!(entries.find(&key(n)), slot);
+            for hint in [3, 4, 998, NO_SLOT] {
+                assert_eq!(entries.find_near(&key(n), hint), slot);
+            }
+        }
+        let guessed = (0..1_000).filter(|n| entries.guess(&key(*n)) == Some(*n));
+        assert!(400 < guessed.count(), "most guesses are right");
+    }
+}

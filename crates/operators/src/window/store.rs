@@ -57,7 +57,7 @@ impl WindowStore {
         }
     }
 
-    /// How many entries are fetched from memory together, at most.
+    /// How many entries are fetched from memory together where each is needed once.
     pub(super) const TOUCHED: usize = 64;
 
     /// Where the entries of some keys probably stand, or [`NO_SLOT`].
