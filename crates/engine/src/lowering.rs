@@ -221,7 +221,11 @@ impl<'a> Lowered<'a> {
             Op::SetHeaders(function) => Box::new(SetHeaders::new(function, functions)?),
             Op::Window(spec) => {
                 let stream = self.plan.stream_of(self.input);
-                Box::new(Window::new(spec, functions, stream)?)
+                let window = Window::new(spec, functions, stream)?;
+                match self.plan.upstream_of(self.input) {
+                    Some(_) => Box::new(window.behind_a_change_of_key()),
+                    None => Box::new(window),
+                }
             }
             Op::ToTopic {
                 target,

@@ -64,19 +64,26 @@ fn input(seed: u64, count: u64) -> Vec<In> {
 }
 
 /// The sum and count of each city and window, recomputed; but for the windows that
-/// nothing has closed yet where the input has no end.
-fn model(input: &[In], until: i64) -> BTreeMap<(String, i64), (i64, u64)> {
+/// nothing has closed yet where the input has no end: those that end after `until`
+/// and, where the key's own time closes, after its last record.
+fn model(input: &[In], until: i64, closing: Closing) -> BTreeMap<(String, i64), (i64, u64)> {
     let mut sums: BTreeMap<(String, i64), (i64, u64)> = BTreeMap::new();
+    let mut latest: BTreeMap<String, i64> = BTreeMap::new();
     for record in input {
         let text = String::from_utf8(record.value.clone().expect("a value")).expect("text");
         let row: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let city = row["city"].as_str().expect("a city").to_owned();
         let start = record.timestamp.div_euclid(SIZE_MS) * SIZE_MS;
+        let time = latest.entry(city.clone()).or_insert(i64::MIN);
+        *time = record.timestamp.max(*time);
         if start + SIZE_MS <= until {
             let sum = sums.entry((city, start)).or_default();
             sum.0 += row["x"].as_i64().expect("a number");
             sum.1 += 1;
         }
+    }
+    if closing == Closing::Key && until < i64::MAX {
+        sums.retain(|(city, start), _| start + SIZE_MS <= latest[city]);
     }
     sums
 }
@@ -153,18 +160,22 @@ fn rows_of_equal_keys_meet_whatever_the_cuts_stops_and_workers() {
         ),
         variant(50, 20, 3, vec![]),
     ];
-    for (number, variant) in variants.iter().enumerate() {
-        let about = format!("variant {number}");
+    let cases = variants
+        .iter()
+        .flat_map(|variant| [Closing::Partition, Closing::Key].map(|closing| (variant, closing)));
+    for (number, (variant, closing)) in cases.enumerate() {
+        let about = format!("case {number}, {closing:?}");
         let input = input(number as u64, 600);
         let (log, env) = match variant.workers {
             1 => support::memory(),
             _ => support::memory_in_real_time(),
         };
         support::fill(&*log, "in", PARTITIONS, &input, 10);
-        let reports = run(&log, &env, &by_city(Closing::Partition), variant);
+        let reports = run(&log, &env, &by_city(closing), variant);
         // Each partition's own watermark has passed these windows, and nothing was
         // late although the partitions are processed one after the other.
-        assert_eq!(found(&*log), model(&input, common_time(&input)), "{about}");
+        let wanted = model(&input, common_time(&input), closing);
+        assert_eq!(found(&*log), wanted, "{about}");
         assert_eq!(
             reports.iter().map(|report| report.late).sum::<u64>(),
             0,
@@ -187,7 +198,10 @@ fn changes_of_key_may_follow_each_other() {
         .window(windows(Closing::Partition))
         .to_topic("sums");
     let reports = run(&log, &env, &frame, &Variant::plain(ErrorPolicy::Stop));
-    assert_eq!(found(&*log), model(&input, common_time(&input)));
+    assert_eq!(
+        found(&*log),
+        model(&input, common_time(&input), Closing::Partition)
+    );
     assert_eq!(reports.iter().map(|report| report.late).sum::<u64>(), 0);
     let topics = log.topics().expect("topics");
     let names: Vec<&str> = topics
@@ -216,23 +230,30 @@ fn an_empty_or_silent_partition_holds_nobody_up() {
             _ => true,
         },
     );
-    let (log, env) = support::memory();
-    support::fill(&*log, "in", PARTITIONS, &input, 10);
-    let settings = Settings {
-        workers: Some(1),
-        idle_timeout: Some(Duration::from_secs(10)),
-        ..Settings::new("test")
-    };
-    let mut application = Application::new(log.clone(), env, settings, QuietHost::new(None));
-    let options = RunOptions {
-        timeout: Some(Duration::from_secs(60)),
-        ..RunOptions::default()
-    };
-    let frames = [by_city(Closing::Partition)];
-    let report = application.run_frames(&frames, &options).expect("runs");
-    assert_eq!(report.late, 0);
-    // Every window closes, by the quiet time that passes.
-    assert_eq!(found(&*log), model(&input, i64::MAX));
+    for closing in [Closing::Partition, Closing::Key] {
+        let (log, env) = support::memory();
+        support::fill(&*log, "in", PARTITIONS, &input, 10);
+        let settings = Settings {
+            workers: Some(1),
+            idle_timeout: Some(Duration::from_secs(10)),
+            ..Settings::new("test")
+        };
+        let mut application = Application::new(log.clone(), env, settings, QuietHost::new(None));
+        let options = RunOptions {
+            timeout: Some(Duration::from_secs(60)),
+            ..RunOptions::default()
+        };
+        let report = application
+            .run_frames(&[by_city(closing)], &options)
+            .expect("runs");
+        assert_eq!(report.late, 0);
+        // Every window closes, by the quiet time that passes.
+        assert_eq!(
+            found(&*log),
+            model(&input, i64::MAX, closing),
+            "{closing:?}"
+        );
+    }
 }
 
 #[test]
@@ -288,7 +309,7 @@ fn the_end_of_a_file_closes_windows_behind_a_change_of_key() {
             }
         );
     }
-    assert_eq!(found(&*log), model(&input, i64::MAX));
+    assert_eq!(found(&*log), model(&input, i64::MAX, Closing::Key));
 }
 
 #[test]

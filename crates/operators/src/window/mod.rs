@@ -35,6 +35,11 @@
 //! 7. The end of the input (W at its largest) closes all windows. It is no time:
 //!    it makes nothing late and no key forgotten, because a file may grow.
 //!
+//! Behind a change of key, records of one key come from several tasks, one of which
+//! may be far ahead of another. There rules 2 and 3 take `min(K, W)` for K, and W
+//! closes a window that K has passed when it reaches `end + grace`: only what all
+//! tasks have passed is over.
+//!
 //! # Rules under [`Closing::Partition`](headwater_plan::Closing::Partition)
 //!
 //! A record is late for a window with `end + grace <= W`, and W closes a window
@@ -159,6 +164,15 @@ impl Window {
             early: Results::default(),
             fetched: Vec::new(),
         })
+    }
+
+    /// This window behind a change of key, where records of one key come from
+    /// several tasks.
+    #[must_use]
+    pub fn behind_a_change_of_key(mut self) -> Window {
+        self.rules.is_shared = true;
+        self.store.rules.is_shared = true;
+        self
     }
 
     fn evaluate(&mut self, batch: &mut Batch, step: &mut Step<'_>) -> Result<Inputs> {

@@ -41,6 +41,8 @@ pub(super) struct Rules {
     pub(super) closing: Closing,
     pub(super) advance_ms: i64,
     pub(super) key_timeout_ms: i64,
+    /// Whether records of one key come from several tasks, behind a change of key.
+    pub(super) is_shared: bool,
     size_ms: i64,
     grace_ms: i64,
     key_retention_ms: i64,
@@ -75,6 +77,7 @@ impl Rules {
             closing: spec.closing,
             advance_ms,
             key_timeout_ms: spec.key_timeout_ms,
+            is_shared: false,
             size_ms,
             grace_ms: spec.grace_ms,
             key_retention_ms: spec.key_retention_ms,
@@ -122,8 +125,8 @@ impl Rules {
     pub(super) fn closed_end(&self, clock: Option<&Clock>, watermark: TimestampMs) -> TimestampMs {
         match (self.closing, clock) {
             (Closing::Partition, _) => watermark.saturating_sub(self.grace_ms),
-            (Closing::Key, Some(clock)) => clock
-                .latest_ms
+            (Closing::Key, Some(clock)) => self
+                .passed(clock, watermark)
                 .saturating_sub(self.grace_ms)
                 .max(clock.closed_ms),
             (Closing::Key, None) => watermark
@@ -137,10 +140,24 @@ impl Rules {
         closed_end.saturating_sub(timestamp)
     }
 
-    /// Whether the key's own clock has closed the window.
-    pub(super) fn is_passed(&self, clock: &Clock, start: TimestampMs) -> bool {
+    /// The time that a key's own records have passed. Of one task they come in an
+    /// order that means something; of several, only what all have passed.
+    fn passed(&self, clock: &Clock, watermark: TimestampMs) -> TimestampMs {
+        match self.is_shared {
+            true => clock.latest_ms.min(watermark),
+            false => clock.latest_ms,
+        }
+    }
+
+    /// Whether the key's own clock has closed the window, at that watermark.
+    pub(super) fn is_passed(
+        &self,
+        clock: &Clock,
+        start: TimestampMs,
+        watermark: TimestampMs,
+    ) -> bool {
         self.closing == Closing::Key
-            && self.end(start).saturating_add(self.grace_ms) <= clock.latest_ms
+            && self.end(start).saturating_add(self.grace_ms) <= self.passed(clock, watermark)
     }
 
     /// The watermark at which time closes an open window, where a silent key is
@@ -153,6 +170,9 @@ impl Rules {
     ) -> TimestampMs {
         let close_ms = self.end(start).saturating_add(self.grace_ms);
         if self.closing == Closing::Partition {
+            return close_ms;
+        }
+        if self.is_shared && clock.closed_ms < self.end(start) && close_ms <= clock.latest_ms {
             return close_ms;
         }
         if close_ms <= clock.latest_ms || self.end(start) <= clock.closed_ms {

@@ -236,12 +236,16 @@ impl Window {
     /// Closes the windows that the key's own clock has passed at input `at`. Their
     /// results are causes of their own: if one fails, the record has not.
     fn close_passed(&mut self, slot: u32, at: usize, step: &mut Step<'_>) -> Result<()> {
+        let watermark = time_at(at, step);
         loop {
             let entry = self.store.entry(slot);
             let Some(window) = entry.windows.first() else {
                 return Ok(());
             };
-            if !self.rules.is_passed(&entry.clock, window.start_ms) {
+            if !self
+                .rules
+                .is_passed(&entry.clock, window.start_ms, watermark)
+            {
                 return Ok(());
             }
             let start_ms = window.start_ms;
