@@ -127,7 +127,7 @@ impl Source for CsvSource {
         let mut done = rows.place();
         if let Some(position) = position {
             let place = FilePlace::decode(position)?;
-            if place.header != header {
+            if place.detail != header {
                 return Err(Error::invalid(format!(
                     "the header of the file has changed since it was read file=`{}`\n\
                      hint: to read the file from its beginning, give the source another name, or \
@@ -204,7 +204,7 @@ impl Open {
         let place = FilePlace {
             offset,
             line,
-            header: self.header,
+            detail: self.header,
             tail,
         };
         Ok(SourceBatch {

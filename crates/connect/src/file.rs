@@ -40,8 +40,9 @@ pub(crate) struct FilePlace {
     pub(crate) offset: u64,
     /// The number of the line that follows, from 1.
     pub(crate) line: u64,
-    /// The fingerprint of the header, if the file has one.
-    pub(crate) header: u64,
+    /// What the kind of source must know besides: of CSV the fingerprint of the
+    /// header, of JSON lines the time of the last record.
+    pub(crate) detail: u64,
     /// The fingerprint of the bytes before `offset`.
     pub(crate) tail: u64,
 }
@@ -51,7 +52,7 @@ impl FilePlace {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![Self::VERSION];
-        for number in [self.offset, self.line, self.header, self.tail] {
+        for number in [self.offset, self.line, self.detail, self.tail] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes
@@ -76,7 +77,7 @@ impl FilePlace {
         Ok(FilePlace {
             offset: next()?,
             line: next()?,
-            header: next()?,
+            detail: next()?,
             tail: next()?,
         })
     }
@@ -222,7 +223,7 @@ mod tests {
         let place = FilePlace {
             offset: 1 << 40,
             line: 7,
-            header: u64::MAX,
+            detail: u64::MAX,
             tail: 0,
         };
         assert_eq!(FilePlace::decode(&place.encode())?, place);

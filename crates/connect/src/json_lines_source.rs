@@ -121,7 +121,7 @@ impl Source for JsonLinesSource {
             None => FilePlace {
                 offset: 0,
                 line: 1,
-                header: 0,
+                detail: 0,
                 tail: reader.tail(0)?,
             },
         };
@@ -135,7 +135,7 @@ impl Source for JsonLinesSource {
             offset: place.offset,
             line: place.line,
             unread: None,
-            last_timestamp: 0,
+            last_timestamp: place.detail as TimestampMs,
         });
         Ok(())
     }
@@ -202,7 +202,7 @@ impl Open {
         let place = FilePlace {
             offset: self.offset,
             line: self.line,
-            header: 0,
+            detail: self.last_timestamp as u64,
             tail,
         };
         Ok(SourceBatch {

@@ -2,7 +2,7 @@
 
 use headwater_connect::{
     CsvSource, CsvSourceOptions, JsonLinesSource, JsonLinesSourceOptions, Source, SourceBatch,
-    Unread,
+    TimestampField, TimestampFormat, Unread,
 };
 use headwater_core::env::Env;
 use headwater_core::{Class, Result};
@@ -113,6 +113,34 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// A malformed line goes on for the engine to judge, at the time of the line
+/// before it; a restart between the two is no reason for another time.
+#[test]
+fn a_malformed_line_has_the_same_time_after_a_restart() {
+    with_file("{\"t\":7000}\nx\n", |path| {
+        let timestamp = TimestampField {
+            name: "t".into(),
+            format: TimestampFormat::Milliseconds,
+        };
+        let mut source = JsonLinesSource::new(
+            path,
+            JsonLinesSourceOptions {
+                timestamp: Some(timestamp),
+                ..JsonLinesSourceOptions::default()
+            },
+        );
+        let mut position = None;
+        for _ in 0..2 {
+            source
+                .open(&Env::system(), position.as_deref())
+                .expect("the file opens");
+            let batch = source.poll(Duration::ZERO, 1).expect("a line");
+            assert_eq!(*batch.records.timestamps, [7_000]);
+            position = batch.position;
+        }
+    });
 }
 
 fn sources(path: &Path) -> [Box<dyn Source>; 2] {

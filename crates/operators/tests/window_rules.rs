@@ -990,3 +990,30 @@ fn at_the_end_of_the_input_a_window_of_windows_takes_what_the_first_one_emits() 
 fn empty() -> Batch {
     Batch::from_records(&RecordsBuilder::default().finish())
 }
+
+/// What cannot be a text must be found when it is restored, not when it is shown.
+#[test]
+fn a_damaged_item_is_an_error_and_no_panic() {
+    let mut spec = tumbling(10);
+    spec.aggregates = vec![aggregate("all", AggregateFunction::Collect)];
+    let mut driver = run(&spec, &[record("a", 1, "\"Q\"")]);
+    driver.drain();
+    let mut window = Window::new(&spec, &Functions::default(), "telemetry").expect("it is sound");
+    let store = window.store().expect("a window has a store");
+    let results: Vec<_> = driver
+        .log
+        .iter()
+        .map(|(key, value)| {
+            let mut value = value.clone();
+            for byte in &mut value {
+                if *byte == b'Q' {
+                    *byte = 0xff;
+                }
+            }
+            store.restore(key, Some(&value))
+        })
+        .collect();
+    let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].to_string().contains("not a text"), "{}", errors[0]);
+}

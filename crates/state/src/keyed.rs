@@ -162,10 +162,13 @@ impl KeyedState<'_> {
     }
 
     /// Stores a value, for ever or for `ttl_ms` of event time from this record on.
+    /// What would outlive the last millisecond that can be counted is for ever.
     pub fn set(&mut self, name: &[u8], bytes: &[u8], ttl_ms: Option<i64>) {
         let key: Arc<[u8]> = self.full_key(name).into();
-        let expires_ms = ttl_ms.map(|ttl| self.now_ms.saturating_add(ttl));
-        if expires_ms.is_some() {
+        let expires_ms = ttl_ms
+            .map(|ttl| self.now_ms.saturating_add(ttl))
+            .filter(|expires| *expires < TimestampMs::MAX);
+        if ttl_ms.is_some() {
             self.advance_clock();
         }
         self.store.put(
@@ -309,6 +312,22 @@ mod tests {
         assert_eq!(restored.of_key(None, 15).get(b"x"), None);
         assert_eq!(restored.entries, store.entries);
         assert!(changes(&mut restored).is_empty());
+    }
+
+    #[test]
+    fn a_time_to_live_beyond_all_time_is_for_ever_before_and_after_a_restart() {
+        let mut store = KeyedStore::default();
+        store.of_key(None, 5).set(b"x", b"1", Some(i64::MAX));
+        let log = changes(&mut store);
+        let mut restored = KeyedStore::default();
+        for index in 0..log.len() {
+            restored
+                .restore(log.key(index).expect("a key"), log.value(index))
+                .expect("restores");
+        }
+        for store in [&mut store, &mut restored] {
+            assert!(store.of_key(None, i64::MAX).get(b"x").is_some());
+        }
     }
 
     #[test]

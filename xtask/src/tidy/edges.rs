@@ -52,6 +52,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "headwater-sim",
         ],
     ),
+    // Feeds bytes to every decoder, so it sees them all; nothing stands on it.
+    (
+        "headwater-fuzz",
+        &[
+            "headwater-core",
+            "headwater-log",
+            "headwater-state",
+            "headwater-plan",
+            "headwater-connect",
+            "headwater-operators",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -5,7 +5,7 @@
 //! record of its own, so a window of n items writes n records, not n²/2.
 
 use super::fold::Fault;
-use headwater_core::{DataError, Result, TimestampMs, ValueRef, json};
+use headwater_core::{DataError, Error, Result, TimestampMs, ValueRef, json};
 use headwater_state::{ValueReader, ValueWriter};
 use std::ops::Range;
 
@@ -159,6 +159,9 @@ impl Items {
         for _ in 0..input.varint()? {
             let id = input.varint()?;
             let text = input.bytes()?;
+            if std::str::from_utf8(text).is_err() {
+                return Err(Error::internal("a stored item is not a text"));
+            }
             if let Some(list) = ids.iter().position(|known| u64::from(*known) == id) {
                 self.lists[list].text.extend_from_slice(text);
             }
