@@ -41,7 +41,9 @@ impl StorageFile for OneFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let rest = usize::try_from(offset).ok().and_then(|from| self.0.get(from..));
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|from| self.0.get(from..));
         let rest = rest.unwrap_or_default();
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
@@ -70,7 +72,11 @@ fn read(
         match source.poll(Duration::ZERO, at_once) {
             Ok(batch) => {
                 for index in 0..batch.records.len() {
-                    let value = batch.records.value(index).expect("rows have values").to_vec();
+                    let value = batch
+                        .records
+                        .value(index)
+                        .expect("rows have values")
+                        .to_vec();
                     let key = batch.records.key(index).map(<[u8]>::to_vec);
                     items.push(Ok((key, value, batch.records.timestamps[index])));
                 }

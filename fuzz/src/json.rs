@@ -126,9 +126,7 @@ fn check_decoded(text: &str) {
         (ValueRef::Null, Strict::Null) => true,
         (ValueRef::Bool(ours), Strict::Bool(theirs)) => ours == *theirs,
         (ValueRef::Str(ours), Strict::String(theirs)) => ours == theirs,
-        (ValueRef::Int(ours), Strict::Number(theirs)) => {
-            theirs.as_str().parse::<i64>() == Ok(ours)
-        }
+        (ValueRef::Int(ours), Strict::Number(theirs)) => theirs.as_str().parse::<i64>() == Ok(ours),
         (ValueRef::BigInt(ours), Strict::Number(theirs)) => {
             ours == theirs.as_str() && ours.parse::<i64>().is_err()
         }
@@ -145,7 +143,10 @@ fn check_decoded(text: &str) {
     let again: Strict = serde_json::from_slice(&written).expect("what is written is JSON");
     if !matches!(value, ValueRef::Float(_)) {
         let is_minus_zero = matches!(value, ValueRef::Int(0));
-        assert!(again == strict || is_minus_zero, "{text} was written otherwise");
+        assert!(
+            again == strict || is_minus_zero,
+            "{text} was written otherwise"
+        );
     }
 }
 
@@ -160,7 +161,10 @@ pub(crate) fn splice(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(input.rest()) else {
         return;
     };
-    let paths: Vec<FieldPath> = changes.iter().map(|(name, _)| FieldPath::name(name)).collect();
+    let paths: Vec<FieldPath> = changes
+        .iter()
+        .map(|(name, _)| FieldPath::name(name))
+        .collect();
     let mut spans = vec![Span::NULL; paths.len()];
     if Locator::new(&paths).locate_str(text, &mut spans).is_err() {
         return;
@@ -215,7 +219,11 @@ fn check_spliced(text: &str, changes: &[(&str, Option<Value>)], out: &[u8]) {
             .map(|(key, value)| (key.into_owned(), value.to_owned()))
             .collect()
     };
-    assert_eq!(untouched(spliced), untouched(text), "{text} became {spliced}");
+    assert_eq!(
+        untouched(spliced),
+        untouched(text),
+        "{text} became {spliced}"
+    );
     for (at, (name, value)) in changes.iter().enumerate() {
         if changes[at + 1..].iter().any(|(later, _)| later == name) {
             continue;

@@ -131,7 +131,10 @@ struct Run {
     handles: Option<Handles>,
     model: Model,
     open: Option<Box<Open>>,
+    reopened: usize,
 }
+
+const REOPENED_MAX: usize = 3;
 
 impl Run {
     fn new(log: Arc<dyn Log>, open: Option<Box<Open>>) -> Run {
@@ -139,6 +142,7 @@ impl Run {
             handles: Some(Handles::open(log)),
             model: Model::default(),
             open,
+            reopened: 0,
         }
     }
 
@@ -184,7 +188,10 @@ impl Run {
             }
             4 => {
                 let handles = self.handles();
-                handles.transactor.abort().expect("nothing stands against it");
+                handles
+                    .transactor
+                    .abort()
+                    .expect("nothing stands against it");
                 handles.pending.clear();
             }
             5 => {
@@ -197,14 +204,19 @@ impl Run {
             6 => {
                 let to = usize::from(input.byte()) % (1 + self.model.partitions[index].len());
                 let handles = self.handles();
-                let sought = handles.reader.seek(&at(index), Position::from_offset(to as u64));
+                let sought = handles
+                    .reader
+                    .seek(&at(index), Position::from_offset(to as u64));
                 sought.expect("a place within the partition");
                 handles.read[index] = to;
             }
-            _ => {
+            // Opening is slow, and a few times are enough.
+            _ if self.reopened < REOPENED_MAX => {
+                self.reopened += 1;
                 self.reopen();
                 self.check();
             }
+            _ => self.flush(),
         }
     }
 
@@ -231,7 +243,10 @@ impl Run {
     fn poll(&mut self, limits: FetchLimits) {
         self.flush();
         let handles = self.handles.as_mut().expect("open between operations");
-        let fetched = handles.reader.poll(Duration::ZERO, limits).expect("it reads");
+        let fetched = handles
+            .reader
+            .poll(Duration::ZERO, limits)
+            .expect("it reads");
         let mut count = 0;
         for fetched in fetched {
             let index = (0..PARTITIONS)
@@ -283,7 +298,9 @@ impl Run {
         let mut committed = handles.log.committed("group").expect("positions");
         committed.sort_by(|left, right| left.0.cmp(&right.0));
         let wanted = self.model.committed.iter();
-        let wanted: Vec<_> = wanted.map(|(index, known)| (at(*index), known.clone())).collect();
+        let wanted: Vec<_> = wanted
+            .map(|(index, known)| (at(*index), known.clone()))
+            .collect();
         assert_eq!(committed, wanted);
     }
 }
@@ -312,7 +329,12 @@ fn records(batch: &[Record]) -> Records {
             [] => None,
             headers => Some(headers.into()),
         };
-        builder.push(record.key.as_deref(), record.value.as_deref(), record.time, headers);
+        builder.push(
+            record.key.as_deref(),
+            record.value.as_deref(),
+            record.time,
+            headers,
+        );
     }
     builder.finish()
 }

@@ -7,8 +7,14 @@ use std::sync::LazyLock;
 static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     let name = std::env::var("HEADWATER_FUZZ").unwrap_or_default();
     headwater_fuzz::target(&name).unwrap_or_else(|| {
-        let known: Vec<&str> = headwater_fuzz::TARGETS.iter().map(|target| target.0).collect();
-        eprintln!("HEADWATER_FUZZ=`{name}` is no target, known=`{}`", known.join(" "));
+        let known: Vec<&str> = headwater_fuzz::TARGETS
+            .iter()
+            .map(|target| target.0)
+            .collect();
+        eprintln!(
+            "HEADWATER_FUZZ=`{name}` is no target, known=`{}`",
+            known.join(" ")
+        );
         std::process::exit(2)
     })
 });

@@ -129,7 +129,9 @@ impl Run {
                 // The last millisecond is never.
                 let expires = ttl.and_then(|ttl| now.checked_add(ttl));
                 let expires = expires.filter(|expires| *expires < i64::MAX);
-                self.model.values.insert((key, name), (value.to_vec(), expires));
+                self.model
+                    .values
+                    .insert((key, name), (value.to_vec(), expires));
             }
             4 => {
                 let was = self.model.get(key, name, now, self.watermark).is_some();
@@ -143,7 +145,8 @@ impl Run {
             6 => self.marks.push((self.store.mark(), self.model.clone())),
             7 => {
                 if !self.marks.is_empty() {
-                    self.marks.truncate(1 + usize::from(name) % self.marks.len());
+                    self.marks
+                        .truncate(1 + usize::from(name) % self.marks.len());
                     let (mark, model) = self.marks.last().expect("there is one");
                     self.store.rollback(*mark);
                     self.model = model.clone();
@@ -184,7 +187,9 @@ impl Run {
         self.store = KeyedStore::new(MAX_FUTURE);
         self.store.set_watermark(self.watermark);
         for (key, value) in &self.log {
-            self.store.restore(key, Some(value)).expect("its own changelog");
+            self.store
+                .restore(key, Some(value))
+                .expect("its own changelog");
         }
         self.model = self.drained.clone();
     }
@@ -193,7 +198,11 @@ impl Run {
         let bytes = key.map(|key| [key]);
         let state = self.store.of_key(bytes.as_ref().map(|key| &key[..]), now);
         let wanted = self.model.get(key, name, now, self.watermark);
-        assert_eq!(state.get(&[name]).as_deref(), wanted, "{key:?} {name} at {now}");
+        assert_eq!(
+            state.get(&[name]).as_deref(),
+            wanted,
+            "{key:?} {name} at {now}"
+        );
     }
 
     fn check_all(&mut self) {

@@ -205,7 +205,9 @@ impl Function for HeadersOf {
         };
         let mut column = headwater_core::ColumnBuilder::with_capacity(rows.len());
         for row in 0..rows.len() {
-            let text = rows.text(row).and_then(|text| std::str::from_utf8(text).ok());
+            let text = rows
+                .text(row)
+                .and_then(|text| std::str::from_utf8(text).ok());
             column.push(text.map_or(ValueRef::Null, ValueRef::Json));
         }
         Ok(Evaluated {
@@ -248,7 +250,9 @@ pub(crate) fn formats(bytes: &[u8]) {
         assert_eq!(!has_failed, is_of_format, "{format:?}");
         assert!(has_failed || value.kind() == kind);
     }
-    if std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<serde_json::Value>(text).is_ok()) {
+    if std::str::from_utf8(bytes)
+        .is_ok_and(|text| serde_json::from_str::<serde_json::Value>(text).is_ok())
+    {
         headers(bytes);
     }
 }
@@ -271,6 +275,8 @@ fn headers(text: &[u8]) {
     let (partition, mut keyed) = (TopicPartition::new("t", 0), Default::default());
     let mut step = Step::new(&times, &mut keyed, &partition);
     let left = set.process(batch(&[text.to_vec()]), &mut step);
-    let left = left.expect("the step goes on").map_or(0, |batch| batch.len());
+    let left = left
+        .expect("the step goes on")
+        .map_or(0, |batch| batch.len());
     assert_eq!(left + step.failures.len(), 1, "a row goes on or fails");
 }

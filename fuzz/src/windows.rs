@@ -39,7 +39,8 @@ fn spec(input: &mut Input<'_>) -> WindowSpec {
     if input.byte() & 1 == 1 {
         spec.emit = Emit::Current;
     } else {
-        spec.aggregates.push(aggregate((9, AggregateFunction::Collect)));
+        spec.aggregates
+            .push(aggregate((9, AggregateFunction::Collect)));
     }
     spec
 }
@@ -102,7 +103,9 @@ fn damage(record: &mut (Vec<u8>, Option<Vec<u8>>), input: &mut Input<'_>) {
     let at = input.below(bytes.len().max(1));
     match input.below(3) {
         0 => bytes.truncate(at),
-        1 => bytes.splice(at..at, input.bytes().iter().copied()).for_each(drop),
+        1 => bytes
+            .splice(at..at, input.bytes().iter().copied())
+            .for_each(drop),
         _ => {
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = input.byte();

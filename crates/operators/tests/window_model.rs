@@ -457,8 +457,18 @@ fn plans() -> impl Strategy<Value = Plan> {
     prop::collection::vec((1..12_usize, any::<u8>()), 1..12).prop_map(|cuts| Plan { cuts })
 }
 
+/// `HEADWATER_CASES` random ones; proptest prints the seed of a failure.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("HEADWATER_CASES").ok();
+    ProptestConfig {
+        cases: cases.and_then(|cases| cases.parse().ok()).unwrap_or(10_000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2_000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn a_window_does_what_the_rules_say_however_it_is_cut(

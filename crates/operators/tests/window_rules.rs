@@ -1015,5 +1015,9 @@ fn a_damaged_item_is_an_error_and_no_panic() {
         .collect();
     let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     assert_eq!(errors.len(), 1);
-    assert!(errors[0].to_string().contains("not a text"), "{}", errors[0]);
+    assert!(
+        errors[0].to_string().contains("not a text"),
+        "{}",
+        errors[0]
+    );
 }
