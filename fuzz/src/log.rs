@@ -7,8 +7,8 @@ use headwater_core::{Header, Headers, Position, Records, RecordsBuilder, TopicPa
 use headwater_log::embedded::{EmbeddedLog, Options};
 use headwater_log::memory::MemoryLog;
 use headwater_log::{
-    CommitOutcome, Committed, Durability, FetchLimits, Log, Member, Producer, Reader, TopicConfig,
-    Transactor,
+    CommitOutcome, Committed, Durability, Ends, FetchLimits, Log, Member, Producer, Reader,
+    TopicConfig, Transactor,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,11 +104,12 @@ impl Handles {
                 (at(index), start)
             })
             .collect();
-        let member = log.join("group").expect("the only member");
+        let leads = [Arc::from("one"), Arc::from("two")];
+        let member = log.join("group", &leads).expect("the only member");
         Handles {
             reader: log.reader(&from).expect("a reader"),
             producer: log.producer().expect("a producer"),
-            transactor: member.transactor().expect("a transactor"),
+            transactor: member.transactor(0).expect("a transactor"),
             _member: member,
             log,
             read: [0; PARTITIONS],
@@ -118,8 +119,10 @@ impl Handles {
     }
 
     fn commit(&mut self, positions: &[(TopicPartition, Committed)]) {
-        match self.transactor.commit(positions).expect("no faults") {
-            CommitOutcome::Committed { .. } => {}
+        let mut positions_of = |_: &Ends| Ok(positions.to_vec());
+        let outcome = self.transactor.commit(&mut positions_of);
+        match outcome.expect("no faults") {
+            CommitOutcome::Committed => {}
             CommitOutcome::Unknown { reason } => panic!("no faults, yet it is open: {reason}"),
         }
     }

@@ -56,6 +56,8 @@ pub(crate) struct Epoch {
     pub(crate) opened: Option<Duration>,
     /// Records in it.
     pub(crate) records: u64,
+    /// The memory that its rows for sinks keep, about.
+    pub(crate) held_bytes: usize,
     /// Whether it ends now, whatever its age.
     pub(crate) is_due: bool,
     /// How long it may last.
@@ -71,6 +73,7 @@ impl Default for Epoch {
             number: 0,
             opened: None,
             records: 0,
+            held_bytes: 0,
             is_due: false,
             length_max: EPOCH_MAX,
             last_commit: Duration::ZERO,

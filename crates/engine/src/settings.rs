@@ -33,7 +33,9 @@ pub struct Settings {
     pub max_future_ms: i64,
     /// The most records in one step.
     pub batch_rows_max: usize,
-    /// The most bytes of outputs and changes in one epoch.
+    /// An epoch ends when its outputs, and its rows that wait for sinks, have this
+    /// many bytes; one poll reads at most as much. So a worker holds about three
+    /// times this, however slow a sink is and however long an epoch may last.
     pub epoch_bytes_max: usize,
     /// How long a run that has worked waits for a remote log that is gone, before
     /// it ends with an error; `None` is for ever.

@@ -30,8 +30,9 @@ use headwater_operators::{Appended, Delivered, Failure, Outputs, Step, StepTimes
 use headwater_state::KeyedStore;
 use std::collections::BTreeSet;
 
-/// The most expired values that are removed after one step.
-const SWEPT_MAX: usize = 1_000;
+/// How many expired entries are removed after one step beside twice as many as
+/// were changed: so sweeping keeps up with any step, and catches up.
+const SWEPT_MORE: usize = 1_000;
 
 /// One input on one partition.
 pub(crate) struct Task {
@@ -218,7 +219,8 @@ impl Task {
 
     /// Removes state whose time to live has passed.
     pub(crate) fn sweep(&mut self) {
-        self.keyed.sweep(self.watermark, SWEPT_MAX);
+        let entries_max = 2 * self.keyed.changed_count() + SWEPT_MORE;
+        self.keyed.sweep(self.watermark, entries_max);
     }
 
     /// Puts state and time back to where they were before the last step.

@@ -20,7 +20,7 @@ use crate::tally::Tally;
 use crate::task::{ClockMove, Effects, Task};
 use crate::upstream::Announcements;
 use headwater_core::env::Env;
-use headwater_core::{Cause, DataError, Error, Position, Result, Rows, TopicPartition};
+use headwater_core::{Cause, DataError, Error, Position, Records, Result, Rows, TopicPartition};
 use headwater_log::{Committed, Ends, FetchLimits, Fetched, Positions, Reader, Transactor};
 use headwater_operators::{Delivered, Failure};
 use headwater_plan::{LogicalPlan, NodeId, Op};
@@ -41,6 +41,9 @@ pub(crate) const EPOCH_MAX: Duration = Duration::from_millis(50);
 const COMMIT_SHARE: u32 = 4;
 /// A step that took longer makes the next ones smaller.
 const STEP_MAX: Duration = Duration::from_millis(50);
+/// What a row for a sink takes beside the bytes that were fetched: its place, its
+/// columns. It need not be exact; it bounds rows that a window makes of little.
+const HELD_ROW_BYTES: usize = 128;
 /// Waits before a record is tried again under the policy `stop`.
 const BACK_OFF: [Duration; 3] = [
     Duration::from_millis(20),
@@ -468,11 +471,17 @@ impl Worker {
             }
         }
         let now = self.env.clock.monotonic();
+        // One row keeps the bytes of all that were fetched with it.
+        let mut fetched_bytes = fetched.map_or(0, |fetched| byte_count(&fetched.records));
         for delivered in effects.outputs.delivered {
             let id = delivered.operator;
             let rows = delivery(delivered, partition, fetched, resume);
             match &self.common.plan.node(id).op {
-                Op::Sink { name } => self.sink_rows.push((name.to_string(), rows)),
+                Op::Sink { name } => {
+                    self.epoch.held_bytes += std::mem::take(&mut fetched_bytes);
+                    self.epoch.held_bytes += rows.batch.len() * HELD_ROW_BYTES;
+                    self.sink_rows.push((name.to_string(), rows));
+                }
                 op => self
                     .common
                     .screen
@@ -596,10 +605,11 @@ impl Worker {
         let now = self.env.clock.monotonic();
         let settings = &self.common.settings;
         let interval = settings.commit_interval.unwrap_or(self.epoch.length_max);
-        let bytes = self
+        let pending = self
             .transactor
             .as_ref()
             .map_or(0, |transactor| transactor.pending_bytes());
+        let bytes = pending + self.epoch.held_bytes;
         let is_drained = settings.commit_interval.is_none()
             && self.tasks.values().all(|slot| slot.is_at_end)
             && now >= self.epoch.last_commit_at + self.epoch.last_commit * COMMIT_SHARE;
@@ -649,6 +659,12 @@ impl Worker {
             .map(|branch| std::mem::take(&mut branch.counts.late))
             .sum()
     }
+}
+
+/// The bytes of keys and values.
+fn byte_count(records: &Records) -> usize {
+    let spans = records.keys.iter().chain(&records.values);
+    spans.map(|span| span.len as usize).sum()
 }
 
 /// The records `[start, end)` of a fetch, as if they alone had been fetched.

@@ -43,7 +43,19 @@ enum Entry {
         bytes: Arc<[u8]>,
         expires_ms: Option<TimestampMs>,
     },
-    Clock(TimestampMs),
+    /// It is kept until the last value expires that it may make late.
+    Clock {
+        latest_ms: TimestampMs,
+        expires_ms: Option<TimestampMs>,
+    },
+}
+
+impl Entry {
+    fn expires_ms(&self) -> Option<TimestampMs> {
+        match self {
+            Entry::Value { expires_ms, .. } | Entry::Clock { expires_ms, .. } => *expires_ms,
+        }
+    }
 }
 
 impl KeyedStore {
@@ -72,20 +84,20 @@ impl KeyedStore {
     }
 
     fn put(&mut self, key: Arc<[u8]>, entry: Option<Entry>) {
-        let expiry = |entry: &Option<Entry>| match entry {
-            Some(Entry::Value { expires_ms, .. }) => *expires_ms,
-            _ => None,
-        };
+        let expiry = |entry: &Option<Entry>| entry.as_ref().and_then(Entry::expires_ms);
         let new_expiry = expiry(&entry);
         let old = match entry {
             Some(entry) => self.entries.insert(Arc::clone(&key), entry),
             None => self.entries.remove(&key),
         };
-        if let Some(expires) = expiry(&old) {
-            self.expiries.remove(&(expires, Arc::clone(&key)));
-        }
-        if let Some(expires) = new_expiry {
-            self.expiries.insert((expires, Arc::clone(&key)), ());
+        let old_expiry = expiry(&old);
+        if old_expiry != new_expiry {
+            if let Some(expires) = old_expiry {
+                self.expiries.remove(&(expires, Arc::clone(&key)));
+            }
+            if let Some(expires) = new_expiry {
+                self.expiries.insert((expires, Arc::clone(&key)), ());
+            }
         }
         if self.is_marked {
             self.undo.push((Arc::clone(&key), old));
@@ -95,8 +107,14 @@ impl KeyedStore {
         }
     }
 
+    /// The number of entries that have changed since the last drain.
+    pub fn changed_count(&self) -> usize {
+        self.changed.len()
+    }
+
     /// Removes what expired `max_future` before `watermark_ms`, at most
-    /// `entries_max` entries.
+    /// `entries_max` entries. A key's clock goes when the horizon has passed it and
+    /// all values that it could make late: reads then find the same without it.
     pub fn sweep(&mut self, watermark_ms: TimestampMs, entries_max: usize) {
         let horizon_ms = watermark_ms.saturating_sub(self.max_future_ms);
         for _ in 0..entries_max {
@@ -107,13 +125,23 @@ impl KeyedStore {
                 return;
             }
             let key = Arc::clone(key);
-            self.put(key, None);
+            // A clock that the horizon has not passed can still make a value late.
+            let kept = match self.entries.get(&key) {
+                Some(Entry::Clock { latest_ms, .. }) if horizon_ms < *latest_ms => {
+                    Some(Entry::Clock {
+                        latest_ms: *latest_ms,
+                        expires_ms: Some(*latest_ms),
+                    })
+                }
+                _ => None,
+            };
+            self.put(key, kept);
         }
     }
 
     fn clock(&self, key: Option<&[u8]>) -> TimestampMs {
         match self.entries.get(clock_key(key).as_slice()) {
-            Some(Entry::Clock(clock)) => *clock,
+            Some(Entry::Clock { latest_ms, .. }) => *latest_ms,
             _ => TimestampMs::MIN,
         }
     }
@@ -157,7 +185,7 @@ impl KeyedState<'_> {
                     .is_some_and(|horizon| *expires <= horizon);
                 (clock < *expires && !is_swept).then(|| Arc::clone(bytes))
             }
-            Entry::Clock(_) => None,
+            Entry::Clock { .. } => None,
         }
     }
 
@@ -169,7 +197,7 @@ impl KeyedState<'_> {
             .map(|ttl| self.now_ms.saturating_add(ttl))
             .filter(|expires| *expires < TimestampMs::MAX);
         if ttl_ms.is_some() {
-            self.advance_clock();
+            self.follow_until(expires_ms.unwrap_or(self.now_ms));
         }
         self.store.put(
             key,
@@ -193,9 +221,36 @@ impl KeyedState<'_> {
     /// Records that the key was seen at this record's event time. Only keys
     /// that hold a value with a time to live need it.
     pub fn advance_clock(&mut self) {
-        if self.now_ms > self.store.clock(self.key) {
-            self.store
-                .put(clock_key(self.key).into(), Some(Entry::Clock(self.now_ms)));
+        self.follow_until(self.now_ms);
+    }
+
+    /// Advances the clock, and keeps it at least until a value expires.
+    fn follow_until(&mut self, value_expires_ms: TimestampMs) {
+        let key = clock_key(self.key);
+        let known = match self.store.entries.get(key.as_slice()) {
+            Some(Entry::Clock {
+                latest_ms,
+                expires_ms,
+            }) => Some((*latest_ms, *expires_ms)),
+            _ => None,
+        };
+        let (latest_ms, expires_ms) = match known {
+            // Where records alone move it on, sweeping sees to that when it comes by.
+            Some((latest_ms, expires_ms)) if value_expires_ms == self.now_ms => {
+                (latest_ms.max(self.now_ms), expires_ms)
+            }
+            Some((latest_ms, expires_ms)) => (
+                latest_ms.max(self.now_ms),
+                expires_ms.map(|known| known.max(value_expires_ms)),
+            ),
+            None => (self.now_ms, Some(value_expires_ms)),
+        };
+        if known != Some((latest_ms, expires_ms)) {
+            let clock = Entry::Clock {
+                latest_ms,
+                expires_ms,
+            };
+            self.store.put(key.into(), Some(clock));
         }
     }
 
@@ -235,9 +290,12 @@ impl StateStore for KeyedStore {
                     writer.bytes(bytes);
                     writer.finish()
                 }
-                Entry::Clock(clock) => {
-                    let mut writer = ValueWriter::new(None);
-                    writer.int(*clock);
+                Entry::Clock {
+                    latest_ms,
+                    expires_ms,
+                } => {
+                    let mut writer = ValueWriter::new(*expires_ms);
+                    writer.int(*latest_ms);
                     writer.finish()
                 }
             });
@@ -252,7 +310,10 @@ impl StateStore for KeyedStore {
             Some(value) => {
                 let (mut reader, expires_ms) = ValueReader::new(value)?;
                 Some(match kind {
-                    KIND_CLOCK => Entry::Clock(reader.int()?),
+                    KIND_CLOCK => Entry::Clock {
+                        latest_ms: reader.int()?,
+                        expires_ms,
+                    },
                     _ => Entry::Value {
                         bytes: reader.bytes()?.into(),
                         expires_ms,
@@ -312,6 +373,24 @@ mod tests {
         assert_eq!(restored.of_key(None, 15).get(b"x"), None);
         assert_eq!(restored.entries, store.entries);
         assert!(changes(&mut restored).is_empty());
+    }
+
+    #[test]
+    fn keys_that_come_and_go_leave_nothing_behind() {
+        let mut store = KeyedStore::new(100);
+        let mut len_max = 0;
+        for now in 0..10_000_i64 {
+            let key = now.to_be_bytes();
+            store.set_watermark(now);
+            store.of_key(Some(&key), now).set(b"x", b"1", Some(50));
+            store.of_key(Some(&key), now + 20).advance_clock();
+            store.sweep(now, 10);
+            len_max = len_max.max(store.len());
+        }
+        // A value and a clock of each key of the last 150 milliseconds or so.
+        assert!(len_max < 2 * 200, "{len_max} entries");
+        store.sweep(20_000, 1_000);
+        assert!(store.is_empty() && store.expiries.is_empty());
     }
 
     #[test]
