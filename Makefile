@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: demo test setup build lint test-rust test-python test-crash trust bench clean
+.PHONY: demo test setup build lint test-rust test-python test-crash test-fuzz trust soak repeat bench clean
 
 demo: build
 	$(BIN)/headwater demo $(DEMO)
@@ -18,6 +18,7 @@ test: build
 	@./scripts/timed "Rust tests" $(MAKE) --no-print-directory test-rust
 	@./scripts/timed "Python tests" $(MAKE) --no-print-directory test-python
 	@./scripts/timed "crash tests" $(MAKE) --no-print-directory test-crash
+	@./scripts/timed "fuzzing" $(MAKE) --no-print-directory test-fuzz
 
 setup: $(VENV)/.ready
 
@@ -41,8 +42,8 @@ lint: build
 	cargo clippy --release --workspace --exclude headwater-python --all-targets --quiet -- -D warnings
 	$(LIKE_MATURIN) cargo clippy --release --package headwater-python --quiet -- -D warnings
 	cargo xtask tidy
-	$(BIN)/ruff check --quiet python examples benchmarks
-	$(BIN)/ruff format --check --quiet python examples benchmarks
+	$(BIN)/ruff check --quiet python examples benchmarks scripts
+	$(BIN)/ruff format --check --quiet python examples benchmarks scripts
 	$(BIN)/mypy
 
 test-rust:
@@ -54,10 +55,21 @@ test-python: build
 test-crash: build
 	$(BIN)/python -m pytest python/tests --quiet -m crash
 
-# The long versions, in slices that add up: KILLS=100 make trust
+# Ten seconds a target, from the stored corpus.
+test-fuzz: setup
+	$(BIN)/python scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),10)
+
+# Goes on where the table of RELIABILITY.md says that it stopped, and appends to it.
 trust: build
-	HEADWATER_KILLS=$(or $(KILLS),100) cargo test --release --package headwater --test kill --package headwater-log --test crashes
-	HEADWATER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest python/tests --quiet -m crash
+	$(BIN)/python scripts/trust.py --minutes $(or $(MINUTES),45)
+
+# A job at half of its maximum rate: what it keeps, with an interval.
+soak: build
+	$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),45)
+
+# Tests that touch threads, time and processes, again and again.
+repeat: build
+	$(BIN)/python scripts/repeat.py --times $(or $(TIMES),50)
 
 bench: build
 	$(BIN)/python benchmarks/run.py

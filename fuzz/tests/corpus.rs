@@ -2,7 +2,8 @@
 //! target: within a second each, as libFuzzer demands it too.
 //!
 //! `corpus/<target>` is what a fuzzing run kept as small as it could
-//! (`scripts/fuzz.py --minimise`); `found-*` are inputs that once failed.
+//! (`scripts/fuzz.py --minimise`); `found-*` are inputs that once failed, `written-*`
+//! those that were written by hand.
 
 #![expect(
     clippy::disallowed_methods,

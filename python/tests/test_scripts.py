@@ -1,0 +1,77 @@
+"""The scripts that judge: a leak is one, a flat line is none, a table goes on."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def samples(soak: Any, leak_mib_per_hour: float, **others: int) -> list[Any]:
+    """Samples of 45 minutes with the noise of an allocator."""
+    chance = random.Random(1)
+    return [
+        soak.Sample(
+            second=second,
+            rss=int((100 + second / 3600 * leak_mib_per_hour + chance.random()) * 2**20),
+            disk=2**30 + chance.randrange(2**20),
+            **({"descriptors": 20, "threads": 4} | others),
+        )
+        for second in range(45 * 60)
+    ]
+
+
+@pytest.mark.parametrize(("leak", "is_good"), [(0, True), (8, False), (-3, True)])
+def test_a_soak_tells_a_leak_from_noise(leak: float, is_good: bool) -> None:
+    soak = script("soak")
+    lines, judged = soak.judge(samples(soak, leak))
+    assert judged is is_good, lines
+
+
+def test_a_soak_sees_descriptors_that_are_not_closed() -> None:
+    soak = script("soak")
+    taken = samples(soak, 0)
+    taken[-1].descriptors += 1
+    assert not soak.judge(taken)[1]
+
+
+def test_a_table_goes_on_at_the_next_seed_and_counts_since_the_new_total(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust = script("trust")
+    table = tmp_path / "RELIABILITY.md"
+    empty = f"a\n{trust.TOTALS}\n{trust.TOTALS_END}\nb\n{trust.ROWS}\n{trust.ROWS_END}\nc\n"
+    table.write_text(empty)
+    monkeypatch.setattr(trust, "TABLE", table)
+    for about in ("seeds=1..501 faults=40 failures=0", "seeds=501..2501 faults=9 failures=1"):
+        line = trust.LINE.search(f"test x ... trust: what=sim count=1000 {about}\nok")
+        document = trust.Document.load()
+        row = trust.Row("sim", when="today", commit="abc")
+        row.add(line)
+        document.rows.append(row)
+        document.save()
+    document = trust.Document.load()
+    assert document.next_seed("sim") == 2501
+    assert document.next_seed("fuzz") == 1
+    assert "| seeds of the simulator | 2,000 | 100,000 | 1 |" in table.read_text()
+    assert document.rows[1].cells() in table.read_text()
+    document.rows.append(trust.Row(f"{trust.NEW_TOTAL}: the log has changed"))
+    document.save()
+    assert "| seeds of the simulator | 0 | 100,000 | 0 |" in table.read_text()
+    assert trust.Document.load().next_seed("sim") == 2501, "no seed is tried twice"
