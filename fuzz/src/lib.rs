@@ -10,7 +10,7 @@
 //! json      scanner, locator, decoder and splicer against serde_json
 //! log       the record batch, and operations on logs against a map
 //! state     changelog records of both stores, and operations against a map
-//! metadata  what a commit stores beside a position
+//! metadata  what a commit stores beside a position, and upstream tasks announce
 //! files     the CSV and the JSON lines source
 //! text      casts, times, round trips of floats, bare formats, headers
 //! ```
@@ -23,7 +23,6 @@ mod files;
 mod input;
 mod json;
 mod log;
-mod metadata;
 mod record_batch;
 mod state;
 mod text;
@@ -43,7 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("keyed", state::restore),
     ("keyed_ops", state::operations),
     ("log_ops", log::memory_operations),
-    ("metadata", metadata::decode),
+    ("metadata", headwater::check_any_bytes),
     ("splice", json::splice),
     ("text", text::expressions),
     ("window", windows::restore),

@@ -78,6 +78,8 @@ pub use headwater_plan::{
 };
 pub use headwater_state as state;
 pub use input::is_control;
+#[doc(hidden)]
+pub use metadata::check_any_bytes;
 pub use produce::produce;
 pub use restore::reset;
 pub use settings::{

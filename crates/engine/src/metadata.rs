@@ -104,6 +104,20 @@ impl TaskMetadata {
     }
 }
 
+/// What must hold for any bytes: they are refused, or what was read of them is
+/// written so that it is read again as the same. For the fuzzer.
+#[doc(hidden)]
+pub fn check_any_bytes(bytes: &[u8]) {
+    if let Ok(metadata) = TaskMetadata::decode(bytes) {
+        let again = TaskMetadata::decode(&metadata.encode());
+        assert_eq!(again.ok(), Some(metadata), "metadata comes back");
+    }
+    let mut upstream = Upstream::new(3);
+    if upstream.hear(bytes).is_ok() {
+        std::hint::black_box((upstream.watermark(), upstream.is_idle()));
+    }
+}
+
 /// What is still to be decoded.
 struct Parts<'a>(&'a [u8]);
 

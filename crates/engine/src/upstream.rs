@@ -33,6 +33,9 @@ use crate::input::CONTROL_HEADER;
 const VERSION: u8 = 1;
 const LENGTH: usize = 14;
 
+/// As many as a commit can name; a number beyond is damage and asks for no memory.
+const PARTITIONS_MAX: usize = u16::MAX as usize;
+
 /// The shortest time between two announcements to a partition that gets no rows.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -114,6 +117,9 @@ impl Upstream {
             return Err(damaged());
         };
         let partition = u32::from_le_bytes(*partition) as usize;
+        if PARTITIONS_MAX <= partition {
+            return Err(damaged());
+        }
         if self.said.len() <= partition {
             // The upstream topic has grown.
             self.said.resize(partition + 1, None);
@@ -296,7 +302,13 @@ mod tests {
     #[test]
     fn damaged_announcements_are_refused() {
         let mut upstream = Upstream::new(1);
-        for bytes in [&[][..], &[2; LENGTH], &[VERSION; LENGTH - 1]] {
+        // The last is of partition 16,843,009.
+        for bytes in [
+            &[][..],
+            &[2; LENGTH],
+            &[VERSION; LENGTH - 1],
+            &[VERSION; LENGTH],
+        ] {
             assert!(upstream.hear(bytes).is_err(), "{bytes:?}");
         }
         assert_eq!(upstream, Upstream::new(1));

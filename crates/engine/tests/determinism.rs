@@ -861,7 +861,12 @@ fn a_poison_timestamp_is_judged_by_its_own_append_time() {
 #[test]
 fn rows_and_state_depend_on_the_input_alone() {
     let first = support::number("HEADWATER_SEED", 1);
-    for seed in first..first + support::number("HEADWATER_CASES", 150) {
+    let cases = support::number("HEADWATER_CASES", 150);
+    for seed in first..first + cases {
         check_case(seed);
     }
+    println!(
+        "trust: what=determinism count={cases} seeds={first}..{} faults=0 failures=0",
+        first + cases
+    );
 }

@@ -27,6 +27,7 @@ source = CSVSource(
 )
 sdf = app.dataframe(source=source)
 sdf = sdf.apply(number, stateful=True)
+sdf.to_topic("rows")
 sdf.sink(JSONLinesSink(folder / "rows.jsonl", metadata=True))
 sdf = sdf.hopping_window(1000, 500, grace_ms=100).agg(total=Sum("x"), n=Count()).final()
 sdf.sink(JSONLinesSink(folder / "windows.jsonl", metadata=True))

@@ -62,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "headwater-plan",
             "headwater-connect",
             "headwater-operators",
+            "headwater",
         ],
     ),
     ("xtask", &[]),
