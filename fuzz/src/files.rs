@@ -69,27 +69,29 @@ fn read(
     let mut items = Vec::new();
     source.open(env, None).map_err(|error| error.to_string())?;
     loop {
-        match source.poll(Duration::ZERO, at_once) {
-            Ok(batch) => {
-                for index in 0..batch.records.len() {
-                    let value = batch
-                        .records
-                        .value(index)
-                        .expect("rows have values")
-                        .to_vec();
-                    let key = batch.records.key(index).map(<[u8]>::to_vec);
-                    items.push(Ok((key, value, batch.records.timestamps[index])));
-                }
-                if batch.is_end {
-                    return Ok(items);
-                }
-                if let Some(position) = batch.position.filter(|_| restarts) {
-                    source.close();
-                    source.open(env, Some(&position)).expect("its own position");
-                }
+        // An error ends a source; what it has given until then counts.
+        let batch = match source.poll(Duration::ZERO, at_once) {
+            Ok(batch) => batch,
+            Err(error) => {
+                items.push(Err(error.to_string()));
+                return Ok(items);
             }
-            // A source goes on behind a row that it cannot read.
-            Err(error) => items.push(Err(error.to_string())),
+        };
+        for index in 0..batch.records.len() {
+            let value = batch.records.value(index).expect("rows have values");
+            let key = batch.records.key(index).map(<[u8]>::to_vec);
+            items.push(Ok((key, value.to_vec(), batch.records.timestamps[index])));
+        }
+        if let Some(unread) = batch.unread {
+            assert!(batch.records.is_empty(), "it comes alone");
+            items.push(Err(format!("{} {:?}", unread.error, unread.bytes)));
+        }
+        if batch.is_end {
+            return Ok(items);
+        }
+        if let Some(position) = batch.position.filter(|_| restarts) {
+            source.close();
+            source.open(env, Some(&position)).expect("its own position");
         }
         assert!(items.len() < 100_000, "a source comes to an end");
     }

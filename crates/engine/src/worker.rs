@@ -41,8 +41,8 @@ pub(crate) const EPOCH_MAX: Duration = Duration::from_millis(50);
 const COMMIT_SHARE: u32 = 4;
 /// A step that took longer makes the next ones smaller.
 const STEP_MAX: Duration = Duration::from_millis(50);
-/// What a row for a sink takes beside the bytes that were fetched: its place, its
-/// columns. It need not be exact; it bounds rows that a window makes of little.
+/// What a row for a sink takes beside the bytes that were fetched, all of which one
+/// row keeps: its place, its columns. It need not be exact; it bounds rows that a window makes of little.
 const HELD_ROW_BYTES: usize = 128;
 /// Waits before a record is tried again under the policy `stop`.
 const BACK_OFF: [Duration; 3] = [
@@ -471,15 +471,14 @@ impl Worker {
             }
         }
         let now = self.env.clock.monotonic();
-        // One row keeps the bytes of all that were fetched with it.
         let mut fetched_bytes = fetched.map_or(0, |fetched| byte_count(&fetched.records));
         for delivered in effects.outputs.delivered {
             let id = delivered.operator;
             let rows = delivery(delivered, partition, fetched, resume);
             match &self.common.plan.node(id).op {
                 Op::Sink { name } => {
-                    self.epoch.held_bytes += std::mem::take(&mut fetched_bytes);
-                    self.epoch.held_bytes += rows.batch.len() * HELD_ROW_BYTES;
+                    let of_rows = rows.batch.len() * HELD_ROW_BYTES;
+                    self.epoch.held_bytes += std::mem::take(&mut fetched_bytes) + of_rows;
                     self.sink_rows.push((name.to_string(), rows));
                 }
                 op => self
