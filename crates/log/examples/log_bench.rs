@@ -139,7 +139,7 @@ fn measure_codec() -> Result<()> {
     let decode = || {
         let mut decoder = BatchDecoder::with_capacity(batch.bytes.len());
         let damage = decoder.push(&batch.bytes, 0).err();
-        assert!(damage.is_none() && decoder.finish().len() == BATCH_RECORDS);
+        assert!(damage.is_none() && decoder.finish().0.len() == BATCH_RECORDS);
     };
     report(
         "encode",

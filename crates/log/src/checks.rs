@@ -104,6 +104,19 @@ pub(crate) fn retention_has_passed(partition: &TopicPartition, offset: u64, star
     ))
 }
 
+pub(crate) fn tombstones_gone(
+    partition: &TopicPartition,
+    offset: u64,
+    tombstones_to: u64,
+) -> Error {
+    Error::invalid(format!(
+        "compaction has removed tombstones that were to be read topic=`{}` partition=`{}` \
+         position=`{offset}` tombstones_to=`{tombstones_to}`\n\
+         hint: read the topic from its start: keys that are gone would be taken for alive",
+        partition.topic, partition.partition
+    ))
+}
+
 pub(crate) fn position_after_end(partition: &TopicPartition, offset: u64, end: u64) -> Error {
     Error::invalid(format!(
         "the position lies after the end of the partition: it is of another topic or log \

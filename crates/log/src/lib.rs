@@ -25,9 +25,13 @@
 //! 5. A commit whose outcome cannot be known answers [`CommitOutcome::Unknown`].
 //!    The caller re-opens its membership, which fences, and reads what is
 //!    committed; it never guesses and never retries.
-//! 6. Positions are opaque: to go on, hand back [`Fetched::resume`] or a
+//! 6. Of a compacted topic, older records of a key may be missing, and one whose
+//!    newest record is a tombstone may be missing as a whole. Who reads on sees no
+//!    older record of a key after a newer one, misses no newest one, and finds each
+//!    record at the position that it has always had.
+//! 7. Positions are opaque: to go on, hand back [`Fetched::resume`] or a
 //!    committed position.
-//! 7. [`Bounds::end`] is where reading ends now: the first record of an open
+//! 8. [`Bounds::end`] is where reading ends now: the first record of an open
 //!    transaction ends it. A transaction may reach partition after partition: that
 //!    its positions are seen does not say that its records are. So a commit can name
 //!    the [`Ends`] of its own appends, and who depends on them waits for the
@@ -43,7 +47,8 @@ pub mod record_batch;
 
 use checks::{
     all_partitions, check_metadata, check_same_partitions, check_topic, no_such_partition,
-    no_such_topic, offset_of, position_after_end, retention_has_passed, topic_deleted,
+    no_such_topic, offset_of, position_after_end, retention_has_passed, tombstones_gone,
+    topic_deleted,
 };
 pub use headwater_core::Positions;
 use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
@@ -63,7 +68,8 @@ pub struct TopicConfig {
     /// The oldest records of a partition beyond this many bytes may be deleted.
     pub retention_bytes: Option<u64>,
     /// Whether only the newest record of each key needs to be kept (changelogs).
-    /// Retention does not apply to such a topic.
+    /// Retention does not apply to such a topic, and records without a key are
+    /// all kept.
     pub compacted: bool,
 }
 
@@ -247,7 +253,9 @@ pub trait Reader: Send {
     ///
     /// # Errors
     /// `Invalid` if retention has passed a partition's position: the message
-    /// names both. `Invalid` too for a position after the end, which is one of
+    /// names both. `Invalid` if compaction has removed tombstones after a position
+    /// that is not the start: whoever keeps a table of the newest records by key
+    /// must begin it anew. `Invalid` too for a position after the end, which is one of
     /// another topic or log, and for a deleted topic. `Internal` for damaged
     /// records. No other partition loses records by it: the error is returned
     /// again until that partition is sought elsewhere.

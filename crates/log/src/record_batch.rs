@@ -17,11 +17,15 @@
 //! ```
 //!
 //! Numbers of the batch are big-endian, those of a record zig-zag varints; a
-//! length of -1 is null. The offsets of a batch have no gaps: compaction, when
-//! it comes, has to write [`Positions::Each`](crate::Positions).
+//! length of -1 is null. Compaction leaves gaps: a record keeps its offset, the
+//! batch covers the offsets from its first record to its last, and its count is
+//! that of the records which are there. A batch as it was appended has none, and
+//! its offsets cost a reader nothing.
 
 use headwater_core::arrow::buffer::Buffer;
-use headwater_core::{Error, Header, Headers, Records, Result, Span, TimestampMs, TopicPartition};
+use headwater_core::{
+    Error, Header, Headers, Position, Positions, Records, Result, Span, TimestampMs, TopicPartition,
+};
 use std::fmt;
 
 /// The bytes ahead of the first record.
@@ -36,11 +40,59 @@ const CHECKED_FROM: usize = 21;
 const RECORD_BYTES_MIN: usize = 7;
 const MAGIC: u8 = 2;
 
+/// The most offsets that one batch covers: its header has a signed number.
+pub const BATCH_SPAN_MAX: u32 = i32::MAX as u32;
+
+/// The offsets of some records, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offsets {
+    /// Consecutive ones from this one on.
+    From(u64),
+    /// One by one.
+    Each(Vec<u64>),
+}
+
+impl Offsets {
+    /// The offset of the record at `index`.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    pub fn get(&self, index: usize) -> u64 {
+        match self {
+            Offsets::From(first) => first + index as u64,
+            Offsets::Each(offsets) => offsets[index],
+        }
+    }
+
+    /// The index of the first record at or after `offset`.
+    pub fn index_from(&self, offset: u64) -> usize {
+        match self {
+            Offsets::From(first) => offset.saturating_sub(*first) as usize,
+            Offsets::Each(offsets) => offsets.partition_point(|&other| other < offset),
+        }
+    }
+
+    /// The positions of the records `[start, end)`.
+    pub fn positions(&self, start: usize, end: usize) -> Positions {
+        match self {
+            Offsets::From(first) => Positions::From(first + start as u64),
+            Offsets::Each(offsets) => Positions::Each(
+                offsets[start..end]
+                    .iter()
+                    .map(|&offset| Position::from_offset(offset))
+                    .collect(),
+            ),
+        }
+    }
+}
+
 /// Writes records one by one into a batch.
 #[derive(Debug)]
 pub struct BatchEncoder {
     bytes: Vec<u8>,
     count: u32,
+    /// The offsets from the first record to the last.
+    span: u32,
     base_timestamp: TimestampMs,
     timestamp_max: TimestampMs,
 }
@@ -52,6 +104,8 @@ pub struct EncodedBatch {
     pub bytes: Vec<u8>,
     /// The number of records.
     pub count: u32,
+    /// The number of offsets from the first record to the last, gaps included.
+    pub span: u32,
     /// The largest timestamp among them.
     pub timestamp_max: TimestampMs,
 }
@@ -77,6 +131,7 @@ impl BatchEncoder {
         BatchEncoder {
             bytes: buffer,
             count: 0,
+            span: 0,
             base_timestamp: 0,
             timestamp_max: TimestampMs::MIN,
         }
@@ -92,10 +147,11 @@ impl BatchEncoder {
         self.bytes.len()
     }
 
-    /// Appends a record.
+    /// Appends a record, right after the one before.
     ///
     /// # Errors
     /// `Invalid` if it is larger than [`RECORD_BYTES_MAX`]; nothing is appended.
+    #[inline]
     pub fn push(
         &mut self,
         key: Option<&[u8]>,
@@ -103,12 +159,34 @@ impl BatchEncoder {
         timestamp: TimestampMs,
         headers: &[Header],
     ) -> Result<()> {
+        self.push_at(self.span, key, value, timestamp, headers)
+    }
+
+    /// Appends a record that stands `delta` offsets after the first.
+    ///
+    /// # Errors
+    /// As [`BatchEncoder::push`].
+    ///
+    /// # Panics
+    /// If it does not stand after the record before, or beyond [`BATCH_SPAN_MAX`].
+    pub fn push_at(
+        &mut self,
+        delta: u32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp: TimestampMs,
+        headers: &[Header],
+    ) -> Result<()> {
+        assert!(
+            self.span <= delta && delta < BATCH_SPAN_MAX,
+            "offsets grow within a batch"
+        );
         if self.count == 0 {
             self.base_timestamp = timestamp;
         }
         let mut fields = Prefix::default();
         fields.varint(timestamp.wrapping_sub(self.base_timestamp));
-        fields.varint(i64::from(self.count));
+        fields.varint(i64::from(delta));
         fields.varint(length_of(key));
         let mut value_length = Prefix::default();
         value_length.varint(length_of(value));
@@ -133,6 +211,7 @@ impl BatchEncoder {
             self.push_headers(headers);
         }
         self.count += 1;
+        self.span = delta + 1;
         self.timestamp_max = self.timestamp_max.max(timestamp);
         Ok(())
     }
@@ -158,7 +237,7 @@ impl BatchEncoder {
         header[8..12].copy_from_slice(&length.to_be_bytes());
         header[12..16].copy_from_slice(&(-1_i32).to_be_bytes());
         header[16] = MAGIC;
-        header[23..27].copy_from_slice(&(self.count - 1).to_be_bytes());
+        header[23..27].copy_from_slice(&(self.span - 1).to_be_bytes());
         header[27..35].copy_from_slice(&self.base_timestamp.to_be_bytes());
         header[35..43].copy_from_slice(&self.timestamp_max.to_be_bytes());
         header[43..57].fill(0xff);
@@ -168,6 +247,7 @@ impl BatchEncoder {
         Some(EncodedBatch {
             bytes: self.bytes,
             count: self.count,
+            span: self.span,
             timestamp_max: self.timestamp_max,
         })
     }
@@ -207,8 +287,8 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
-    /// For a log that stores the count beside the batch.
-    pub(crate) const COUNT: Damage = Damage("its record count is not the one stored beside it");
+    /// For a log that stores the span beside the batch.
+    pub(crate) const SPAN: Damage = Damage("it covers other offsets than is stored beside it");
 
     /// The error to hand on: which batch it is and what to do.
     pub fn at(self, partition: &TopicPartition, offset: u64) -> Error {
@@ -221,10 +301,15 @@ impl Damage {
     }
 }
 
-/// Reads batches of consecutive offsets into one run of records.
+/// Reads batches of one partition, in order, into one run of records.
 #[derive(Debug, Default)]
 pub struct BatchDecoder {
     bytes: Vec<u8>,
+    /// The offset of the first record, and the one after the last.
+    first: u64,
+    end: u64,
+    /// The offset of each record, from the first gap on.
+    offsets: Option<Vec<u64>>,
     keys: Vec<Span>,
     values: Vec<Span>,
     timestamps: Vec<TimestampMs>,
@@ -255,8 +340,8 @@ impl BatchDecoder {
         self.bytes.len()
     }
 
-    /// Adds a batch and returns its number of records. The one copy of its bytes
-    /// is made here.
+    /// Adds a batch and returns how many offsets it covers. The one copy of its
+    /// bytes is made here.
     ///
     /// # Errors
     /// What is wrong with the bytes; then the decoder must not be used any more.
@@ -270,6 +355,8 @@ impl BatchDecoder {
             "a run of batches stays below 4 GiB"
         );
         let header = check_header(batch, base_offset)?;
+        let has_gaps = header.count != header.span;
+        self.place(base_offset, has_gaps)?;
         self.bytes.extend_from_slice(batch);
         let mut cursor = Cursor {
             bytes: &self.bytes,
@@ -279,8 +366,16 @@ impl BatchDecoder {
         self.keys.reserve(count);
         self.values.reserve(count);
         self.timestamps.reserve(count);
-        for index in 0..count {
-            let record = cursor.record(index, header.base_timestamp)?;
+        let mut next_delta = 0;
+        for _ in 0..count {
+            let record = cursor.record(header.base_timestamp)?;
+            if record.delta != next_delta && !(has_gaps && next_delta < record.delta) {
+                return Err(Damage("its offsets are not in order"));
+            }
+            next_delta = record.delta.saturating_add(1);
+            if let Some(offsets) = &mut self.offsets {
+                offsets.push(base_offset.wrapping_add(record.delta as u64));
+            }
             if record.headers.is_some() && self.headers.is_empty() {
                 self.headers.resize(self.values.len(), None);
             }
@@ -294,23 +389,49 @@ impl BatchDecoder {
         if cursor.at != self.bytes.len() {
             return Err(Damage("bytes follow the last record"));
         }
-        Ok(header.count)
+        if next_delta != i64::from(header.span) {
+            return Err(Damage("its last offset is another"));
+        }
+        self.end = base_offset + u64::from(header.span);
+        Ok(header.span)
     }
 
-    /// The records.
-    pub fn finish(self) -> Records {
-        Records {
+    /// Makes ready for a batch at `base_offset`.
+    fn place(&mut self, base_offset: u64, has_gaps: bool) -> Result<(), Damage> {
+        if base_offset.checked_add(u64::from(u32::MAX)).is_none() {
+            return Err(Damage("its first offset is too large"));
+        }
+        if self.is_empty() {
+            (self.first, self.end) = (base_offset, base_offset);
+        }
+        if base_offset < self.end {
+            return Err(Damage("it overlaps the batch before"));
+        }
+        if (has_gaps || base_offset != self.end) && self.offsets.is_none() {
+            self.offsets = Some((self.first..self.end).collect());
+        }
+        Ok(())
+    }
+
+    /// The records and where they stand.
+    pub fn finish(self) -> (Records, Offsets) {
+        let records = Records {
             bytes: Buffer::from_vec(self.bytes),
             keys: self.keys,
             values: self.values,
             timestamps: self.timestamps,
             headers: self.headers,
-        }
+        };
+        let offsets = self
+            .offsets
+            .map_or(Offsets::From(self.first), Offsets::Each);
+        (records, offsets)
     }
 }
 
 struct BatchHeader {
     count: u32,
+    span: u32,
     base_timestamp: TimestampMs,
 }
 
@@ -341,11 +462,13 @@ fn check_header(batch: &[u8], base_offset: u64) -> Result<BatchHeader, Damage> {
     if count == 0 || count as usize > (batch.len() - HEADER_BYTES) / RECORD_BYTES_MIN {
         return Err(Damage("its record count does not fit its length"));
     }
-    if u32::from_be_bytes(array(batch, 23)) != count - 1 {
-        return Err(Damage("its offsets have gaps"));
+    let last_delta = u32::from_be_bytes(array(batch, 23));
+    if !(count - 1..BATCH_SPAN_MAX).contains(&last_delta) {
+        return Err(Damage("its last offset does not fit its record count"));
     }
     Ok(BatchHeader {
         count,
+        span: last_delta + 1,
         base_timestamp: i64::from_be_bytes(array(batch, 27)),
     })
 }
@@ -360,6 +483,7 @@ struct RecordSpans {
     key: Span,
     value: Span,
     timestamp: TimestampMs,
+    delta: i64,
     headers: Headers,
 }
 
@@ -370,7 +494,7 @@ struct Cursor<'a> {
 
 impl Cursor<'_> {
     #[inline(always)]
-    fn record(&mut self, index: usize, base_timestamp: TimestampMs) -> Result<RecordSpans, Damage> {
+    fn record(&mut self, base_timestamp: TimestampMs) -> Result<RecordSpans, Damage> {
         let length = self.varint()?;
         let end = match usize::try_from(length) {
             Ok(length) if length <= self.bytes.len() - self.at => self.at + length,
@@ -378,9 +502,7 @@ impl Cursor<'_> {
         };
         self.byte()?;
         let timestamp = base_timestamp.wrapping_add(self.varint()?);
-        if self.varint()? != index as i64 {
-            return Err(Damage("its offsets have gaps"));
-        }
+        let delta = self.varint()?;
         let key = self.span()?;
         let value = self.span()?;
         let headers = match self.varint()? {
@@ -394,6 +516,7 @@ impl Cursor<'_> {
             key,
             value,
             timestamp,
+            delta,
             headers,
         })
     }

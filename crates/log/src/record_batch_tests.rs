@@ -16,7 +16,7 @@ fn encode(records: &Records) -> EncodedBatch {
 fn decode(bytes: &[u8], base_offset: u64) -> Result<Records, Damage> {
     let mut decoder = BatchDecoder::default();
     decoder.push(bytes, base_offset)?;
-    Ok(decoder.finish())
+    Ok(decoder.finish().0)
 }
 
 fn assert_equal(left: &Records, right: &Records) {
@@ -66,12 +66,48 @@ fn build(records: &[RecordParts]) -> Records {
 
 proptest! {
     #[test]
-    fn records_survive_the_round_trip(records in some_records(), offset in any::<u64>()) {
+    fn records_survive_the_round_trip(records in some_records(), offset in 0..u64::MAX / 2) {
         let mut batch = encode(&records);
         batch.set_base_offset(offset);
         prop_assert_eq!(batch.count as usize, records.len());
         prop_assert_eq!(Some(batch.timestamp_max), records.timestamps.iter().copied().max());
         assert_equal(&decode(&batch.bytes, offset).unwrap(), &records);
+    }
+
+    #[test]
+    fn records_with_gaps_keep_their_offsets(
+        records in some_records(),
+        gaps in prop::collection::vec(prop_oneof![Just(0_u32), 0..5_u32, 0..1_000_000_u32], 40),
+        base in 0..u64::MAX / 2,
+    ) {
+        let (mut encoder, mut offsets, mut delta) = (BatchEncoder::default(), Vec::new(), 0);
+        for (index, gap) in (0..records.len()).zip(gaps) {
+            delta += gap;
+            let (key, value) = (records.key(index), records.value(index));
+            encoder.push_at(delta, key, value, records.timestamps[index], records.headers(index)).unwrap();
+            offsets.push(base + u64::from(delta));
+            delta += 1;
+        }
+        let mut batch = encoder.finish().unwrap();
+        batch.set_base_offset(base);
+        prop_assert_eq!(batch.span, delta);
+        let mut decoder = BatchDecoder::default();
+        prop_assert_eq!(decoder.push(&batch.bytes, base), Ok(batch.span));
+        // One without gaps, right behind it or further on.
+        let next = encode(&records);
+        let second = base + u64::from(delta) + u64::from(delta % 2);
+        let mut bytes = next.bytes;
+        bytes[..8].copy_from_slice(&second.to_be_bytes());
+        decoder.push(&bytes, second).unwrap();
+        offsets.extend(second..second + u64::from(next.count));
+        let (read, found) = decoder.finish();
+        prop_assert_eq!((0..read.len()).map(|index| found.get(index)).collect::<Vec<_>>(), offsets.clone());
+        for (index, &offset) in offsets.iter().enumerate() {
+            prop_assert_eq!(found.index_from(offset), index);
+            prop_assert!(found.index_from(offset + 1) == index + 1);
+        }
+        assert_equal(&read.slice(0, records.len()), &records);
+        assert_equal(&read.slice(records.len(), read.len()), &records);
     }
 
     #[test]
@@ -153,7 +189,8 @@ fn batches_of_one_partition_join_into_one_run() {
     let mut batch = encode(&second);
     batch.set_base_offset(1);
     decoder.push(&batch.bytes, 1).unwrap();
-    let run = decoder.finish();
+    let (run, offsets) = decoder.finish();
+    assert_eq!(offsets, Offsets::From(0));
     assert_equal(&run.slice(0, 1), &first);
     assert_equal(&run.slice(1, 2), &second);
 }

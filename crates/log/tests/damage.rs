@@ -132,10 +132,10 @@ fn a_newer_version_is_refused_and_left_alone() {
     check(
         directory.path(),
         Class::Invalid,
-        &["version=`99` supported=`1`", "log.db"],
+        &["version=`99` supported=`1..2`", "log.db"],
     );
     let newer = rusqlite::Connection::open(&path).unwrap();
-    newer.execute_batch("PRAGMA user_version=1").unwrap();
+    newer.execute_batch("PRAGMA user_version=2").unwrap();
     drop(newer);
     assert_eq!(read(&*open(directory.path()), "t").unwrap().len(), 10_000);
 }

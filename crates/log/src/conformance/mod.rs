@@ -4,11 +4,13 @@
 //! panics where the backend breaks it. They use the [`Log`] trait alone, so they
 //! run unchanged on every backend; a topic or group is never used by two.
 
+mod compaction;
 mod reading;
 mod support;
 mod topics;
 mod transactions;
 
+pub use compaction::a_compacted_topic_keeps_the_newest_of_each_key;
 pub use reading::{
     a_flushed_append_is_seen_by_every_reader, a_poll_without_records_waits,
     a_waiting_reader_is_woken, an_error_of_one_partition_loses_no_other, at_end_means_the_end,
@@ -51,6 +53,7 @@ const PROMISES: &[(&str, Promise)] = promises![
     seek_goes_on_elsewhere,
     an_error_of_one_partition_loses_no_other,
     retention_passed_names_both_positions,
+    a_compacted_topic_keeps_the_newest_of_each_key,
     a_deleted_topic_is_gone,
     waiting_counts_records,
     a_waiting_reader_is_woken,

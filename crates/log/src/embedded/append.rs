@@ -5,12 +5,12 @@ use super::schema::OFFSET_END;
 use super::shared::{Place, Shared};
 use crate::Ends;
 use crate::record_batch::{BatchEncoder, EncodedBatch};
-use headwater_core::{Error, Position, Records, Result, TopicPartition};
+use headwater_core::{Error, Position, Records, Result, TimestampMs, TopicPartition};
 use std::collections::BTreeMap;
 
 /// A stored batch is closed at this size. Appends to one partition share a batch
 /// until then, so that a thousand single records become one row.
-const BATCH_BYTES: usize = 512 << 10;
+pub(super) const BATCH_BYTES: usize = 512 << 10;
 
 /// Records by partition, encoded.
 #[derive(Default)]
@@ -166,31 +166,43 @@ impl Queued {
         next: u64,
         now_ms: i64,
     ) -> Result<u64> {
-        let mut statement = shared.sql(sqlite.prepare_cached(
-            "INSERT INTO batches (id, count, bytes, append_ms, timestamp_max, records)
-             VALUES (?, ?, ?, ?, ?, ?)",
-        ))?;
         let mut offset = next;
         for batch in &mut self.closed {
-            let end = offset + u64::from(batch.count);
+            let end = offset + u64::from(batch.span);
             if end >= OFFSET_END {
                 return Err(Error::invalid(format!(
                     "a partition of the embedded log is at its last offset offset=`{offset}`"
                 )));
             }
             batch.set_base_offset(offset);
-            shared.sql(statement.execute((
-                self.place.id.batch(offset),
-                batch.count,
-                batch.bytes.len() as i64,
-                now_ms,
-                batch.timestamp_max,
-                batch.bytes.as_slice(),
-            )))?;
+            insert(shared, sqlite, self.place.id.batch(offset), batch, now_ms)?;
             offset = end;
         }
         Ok(offset)
     }
+}
+
+/// Stores a batch as the row `id`.
+pub(super) fn insert(
+    shared: &Shared,
+    sqlite: &rusqlite::Connection,
+    id: i64,
+    batch: &EncodedBatch,
+    append_ms: TimestampMs,
+) -> Result<()> {
+    let mut insert = shared.sql(sqlite.prepare_cached(
+        "INSERT INTO batches (id, span, bytes, append_ms, timestamp_max, records)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    ))?;
+    shared.sql(insert.execute((
+        id,
+        batch.span,
+        batch.bytes.len() as i64,
+        append_ms,
+        batch.timestamp_max,
+        batch.bytes.as_slice(),
+    )))?;
+    Ok(())
 }
 
 /// Refuses a record that is too large before any of its neighbours is queued.

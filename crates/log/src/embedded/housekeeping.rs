@@ -1,5 +1,6 @@
 //! What keeps the file small and no writer waits for: checkpoints of the WAL,
-//! retention, and the removal of deleted topics, on a thread of its own.
+//! retention, the removal of deleted topics and [compaction](super::compaction),
+//! on a thread of its own.
 //!
 //! Every process has such a thread; the one that holds `housekeeping.lock` works
 //! for all, and another takes over when its process ends.
@@ -9,10 +10,17 @@
 //! has grown to [`WAL_RESTART_BYTES`], writers are kept out for the moment that
 //! the last pages take, and the next writer starts at its beginning. Should even
 //! that fall behind, writers do it themselves (`WAL_HARD_BYTES`).
+//!
+//! Compaction works in slices of [`COMPACTION_TIME`] with pauses three times as
+//! long, so that it takes at most a quarter of one core and a checkpoint that is
+//! due waits for one slice at most.
 
+use super::compaction::Compaction;
 use super::connection::{Connection, WAL_KEPT_BYTES};
+use super::open::{EmbeddedLog, Options};
 use super::retention::Retention;
 use super::shared::{Shared, WAL_SOFT_BYTES, lock};
+use crate::Durability;
 use headwater_core::{Error, Result};
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex};
@@ -28,6 +36,13 @@ const WAL_RESTART_BYTES: u64 = 64 << 20;
 /// How long a checkpoint waits for readers. Short: writers may be waiting.
 const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
 
+/// How long compaction works at a time, and how long it rests then.
+const COMPACTION_TIME: Duration = Duration::from_millis(10);
+const COMPACTION_PAUSE: Duration = Duration::from_millis(30);
+
+/// How often who waits for a request looks whether the thread is still there.
+const REQUEST_LOOK: Duration = Duration::from_millis(100);
+
 /// Wakes and ends the thread.
 #[derive(Default)]
 pub(super) struct Signal {
@@ -39,6 +54,12 @@ pub(super) struct Signal {
 struct State {
     woken: bool,
     ending: bool,
+    /// How often everything that is due has been asked for at once.
+    requested: u64,
+    /// The last request that has been answered, and whether there was the right
+    /// to do it.
+    answered: u64,
+    answer: Option<Result<bool>>,
 }
 
 impl Signal {
@@ -64,6 +85,47 @@ impl Signal {
         state.woken = false;
         !state.ending
     }
+
+    /// The request that waits for an answer.
+    fn open_request(&self) -> Option<u64> {
+        let state = lock(&self.state);
+        (state.answered < state.requested).then_some(state.requested)
+    }
+
+    fn answer(&self, request: u64, answer: Result<bool>) {
+        let mut state = lock(&self.state);
+        state.answered = request;
+        state.answer = Some(answer);
+        self.changed.notify_all();
+    }
+}
+
+impl EmbeddedLog {
+    /// Does at once what the log's own thread does from time to time: deletes what
+    /// retention has passed, compacts what has enough to be dropped, and copies the
+    /// WAL into the file. `false` if another process has the right to do so and
+    /// this one has not.
+    ///
+    /// # Errors
+    /// What kept it from doing all of that.
+    pub fn tidy(&self) -> Result<bool> {
+        let signal = &self.shared.signal;
+        let mut state = lock(&signal.state);
+        state.requested += 1;
+        state.woken = true;
+        let request = state.requested;
+        signal.changed.notify_all();
+        loop {
+            if request <= state.answered {
+                return state.answer.take().unwrap_or(Ok(true));
+            }
+            if self.housekeeping.is_finished() {
+                return Err(Error::internal("the log's housekeeping has stopped"));
+            }
+            let waited = signal.changed.wait_timeout(state, REQUEST_LOOK);
+            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
 }
 
 /// The thread, which ends when this is dropped.
@@ -88,6 +150,14 @@ impl Housekeeping {
     }
 }
 
+impl Housekeeping {
+    /// Whether the thread has ended, or is one of the process that was forked.
+    fn is_finished(&self) -> bool {
+        self.process != std::process::id()
+            || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
 impl Drop for Housekeeping {
     fn drop(&mut self) {
         if self.process != std::process::id() {
@@ -106,13 +176,29 @@ impl Drop for Housekeeping {
 fn run(shared: &Shared) {
     let mut office: Option<Office> = None;
     let mut warned = false;
-    while shared.signal.wait(LOOK_INTERVAL) {
+    let mut pause = LOOK_INTERVAL;
+    while shared.signal.wait(pause) {
+        let request = shared.signal.open_request();
         let result = match &mut office {
-            Some(office) => office.tidy(shared),
-            None => Office::enter(shared).map(|entered| office = entered),
+            Some(office) => office.tidy(shared, request.is_some()),
+            None => Office::enter(shared).and_then(|entered| {
+                office = entered;
+                let wanted = office.as_mut().filter(|_| request.is_some());
+                wanted.map_or(Ok(false), |office| office.tidy(shared, true))
+            }),
         };
+        pause = match &result {
+            Ok(true) => COMPACTION_PAUSE,
+            _ => LOOK_INTERVAL,
+        };
+        if let Some(request) = request {
+            shared
+                .signal
+                .answer(request, result.map(|_| office.is_some()));
+            continue;
+        }
         match result {
-            Ok(()) => warned = false,
+            Ok(_) => warned = false,
             Err(error) if !warned => {
                 warned = true;
                 (shared.options.warn)(&format!("the log's housekeeping failed: {error}"));
@@ -129,6 +215,8 @@ struct Office {
     connection: Connection,
     retention: Retention,
     retention_due: Duration,
+    compaction: Compaction,
+    compaction_due: Duration,
 }
 
 impl Office {
@@ -145,23 +233,51 @@ impl Office {
             Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
             Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
         }
-        let connection = Connection::open(&shared.file, &shared.options)?;
+        // What it writes may be taken back by a power cut; a checkpoint syncs anyway.
+        let options = Options {
+            durability: Durability::ProcessCrash,
+            ..shared.options.clone()
+        };
+        let connection = Connection::open(&shared.file, &options)?;
         Ok(Some(Office {
             _lock: file,
             connection,
             retention: Retention::default(),
             retention_due: Duration::ZERO,
+            compaction: Compaction::default(),
+            compaction_due: Duration::ZERO,
         }))
     }
 
-    fn tidy(&mut self, shared: &Shared) -> Result<()> {
+    /// Does what is due, all of it if `at_once`; whether compaction has more to do.
+    fn tidy(&mut self, shared: &Shared, at_once: bool) -> Result<bool> {
         self.checkpoint(shared)?;
         let now = shared.options.env.clock.monotonic();
-        let is_due = self.retention_due <= now;
+        let is_due = self.retention_due <= now || at_once;
         if is_due {
             self.retention_due = now + shared.options.retention_interval;
         }
-        self.retention.run(shared, &self.connection, is_due)
+        self.retention.run(shared, &self.connection, is_due)?;
+        if at_once {
+            // What was begun, and then what has become due since.
+            while self.compact(shared, false)? {}
+            while self.compact(shared, true)? {}
+            self.checkpoint(shared)?;
+            return Ok(false);
+        }
+        if now < self.compaction_due {
+            return Ok(true);
+        }
+        let more = self.compact(shared, is_due)?;
+        if more {
+            self.compaction_due = shared.options.env.clock.monotonic() + COMPACTION_PAUSE;
+        }
+        Ok(more)
+    }
+
+    fn compact(&mut self, shared: &Shared, is_due: bool) -> Result<bool> {
+        self.compaction
+            .run(shared, &self.connection, is_due, COMPACTION_TIME)
     }
 
     fn checkpoint(&mut self, shared: &Shared) -> Result<()> {

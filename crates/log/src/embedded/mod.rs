@@ -16,15 +16,16 @@
 //! producer, transactor ──▶ queue ──▶ transaction ──▶ log.db ──▶ reader
 //!                     (append.rs)    (shared.rs)       ▲
 //!                                                 housekeeping
-//!                                         (checkpoints, retention)
+//!                                  (checkpoints, retention, compaction)
 //! ```
 //!
 //! A connection belongs to one reader, producer or transactor and must not
 //! survive a fork: each use compares the process id. Positions are offsets from
-//! 0 without gaps.
+//! 0; a compacted topic has gaps.
 
 mod admin;
 mod append;
+mod compaction;
 mod connection;
 mod group;
 mod housekeeping;

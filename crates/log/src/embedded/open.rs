@@ -3,7 +3,7 @@
 
 use super::connection::{Connection, storage_error};
 use super::housekeeping::Housekeeping;
-use super::schema::{APPLICATION_ID, SCHEMA, VERSION};
+use super::schema::{APPLICATION_ID, SCHEMA, UPGRADES, VERSION};
 use super::shared::Shared;
 use crate::Durability;
 use headwater_core::env::Env;
@@ -30,6 +30,12 @@ pub struct Options {
     pub busy_max: Duration,
     /// How often records whose retention has passed are looked for.
     pub retention_interval: Duration,
+    /// A compacted partition is compacted once so many bytes have been appended,
+    /// and as many as it had before.
+    pub compaction_bytes: u64,
+    /// For how long tombstones stay after the records that they delete. Who reads
+    /// for longer than this has to begin anew.
+    pub tombstone_retention: Duration,
     /// Takes warnings, one line each: records deleted that a group had yet to
     /// read, housekeeping that failed.
     pub warn: Arc<dyn Fn(&str) + Send + Sync>,
@@ -45,6 +51,8 @@ impl Options {
             mmap_bytes: 0,
             busy_max: Duration::from_secs(30),
             retention_interval: Duration::from_secs(10),
+            compaction_bytes: 1 << 20,
+            tombstone_retention: Duration::from_secs(600),
             warn: Arc::new(|warning| eprintln!("warning: {warning}")),
         }
     }
@@ -60,7 +68,7 @@ impl Default for Options {
 pub struct EmbeddedLog {
     pub(super) shared: Arc<Shared>,
     /// Ends its thread when the log is dropped.
-    _housekeeping: Housekeeping,
+    pub(super) housekeeping: Housekeeping,
 }
 
 impl std::fmt::Debug for EmbeddedLog {
@@ -109,7 +117,7 @@ impl EmbeddedLog {
         let housekeeping = Housekeeping::start(shared.clone())?;
         Ok(Arc::new(EmbeddedLog {
             shared,
-            _housekeeping: housekeeping,
+            housekeeping,
         }))
     }
 }
@@ -219,8 +227,24 @@ fn prepare_file(connection: &Connection, file: &Path, options: &Options) -> Resu
                  COMMIT;"
             ))
             .map_err(failed)?;
+    } else {
+        upgrade(sqlite, number("user_version")?).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Brings a log of an earlier version to this one, all of the way or not at all.
+fn upgrade(sqlite: &rusqlite::Connection, from: i32) -> rusqlite::Result<()> {
+    let steps = UPGRADES[from as usize - 1..].concat();
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version={VERSION}; COMMIT;");
+    let upgraded = sqlite.execute_batch(&sql);
+    if upgraded.is_err() {
+        super::shared::roll_back(sqlite);
+    }
+    upgraded
 }
 
 fn check_identity(file: &Path, application_id: i32, version: i32) -> Result<()> {
@@ -231,10 +255,10 @@ fn check_identity(file: &Path, application_id: i32, version: i32) -> Result<()> 
              hint: choose another directory, by HEADWATER_DIR"
         )));
     }
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(Error::invalid(format!(
             "the log was written by another version of Headwater file=`{file}` \
-             version=`{version}` supported=`{VERSION}`\n\
+             version=`{version}` supported=`1..{VERSION}`\n\
              hint: install a Headwater that knows this version, or choose another directory, \
              by HEADWATER_DIR"
         )));

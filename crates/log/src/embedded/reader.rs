@@ -35,8 +35,12 @@ struct Input {
     place: Place,
     /// The next offset.
     offset: u64,
-    /// Whether a stored batch is known to start at `offset`, if there is one.
+    /// Whether a stored batch is known to have started at `offset`, if there is
+    /// one. Compaction may have merged it with the ones before since.
     aligned: bool,
+    /// The tombstones that are gone do not matter to who has read from the start:
+    /// `partitions.tombstones_to` when it was there.
+    tombstones_seen: u64,
     /// A run that reached across a limit; what is left of it starts at `offset`.
     rest: Option<Run>,
 }
@@ -53,6 +57,7 @@ impl EmbeddedReader {
                     place: shared.place(sqlite, partition)?,
                     offset: crate::offset_of(partition, *position)?,
                     aligned: false,
+                    tombstones_seen: 0,
                     rest: None,
                 })
             })
@@ -198,6 +203,7 @@ impl Reader for EmbeddedReader {
         };
         input.offset = offset;
         input.aligned = false;
+        input.tombstones_seen = 0;
         input.rest = None;
         self.quiet_at = None;
         Ok(())
@@ -268,18 +274,21 @@ impl Input {
     }
 
     /// # Errors
-    /// `Invalid` if the topic has been deleted, or the offset lies outside of
-    /// what the partition has.
-    fn check_bounds(&self, shared: &Shared, sqlite: &rusqlite::Connection) -> Result<()> {
-        let Some(start) = shared.start_offset(sqlite, self.place)? else {
+    /// `Invalid` if the topic has been deleted, the offset lies outside of what
+    /// the partition has, or tombstones after it are gone.
+    fn check_bounds(&mut self, shared: &Shared, sqlite: &rusqlite::Connection) -> Result<()> {
+        let Some(start) = shared.start(sqlite, self.place)? else {
             return Err(crate::topic_deleted(&self.partition.topic));
         };
-        if self.offset < start {
-            return Err(crate::retention_has_passed(
-                &self.partition,
-                self.offset,
-                start,
-            ));
+        let (partition, offset) = (&self.partition, self.offset);
+        if offset < start.offset {
+            return Err(crate::retention_has_passed(partition, offset, start.offset));
+        }
+        if offset == start.offset {
+            self.tombstones_seen = start.tombstones_to;
+        } else if offset < start.tombstones_to && self.tombstones_seen < start.tombstones_to {
+            let tombstones_to = start.tombstones_to;
+            return Err(crate::tombstones_gone(partition, offset, tombstones_to));
         }
         if self.aligned {
             return Ok(());
@@ -295,7 +304,7 @@ impl Input {
     /// The row id from which to read: of the batch that holds `offset`.
     fn first_batch(&self, shared: &Shared, sqlite: &rusqlite::Connection) -> Result<i64> {
         let wanted = self.place.id.batch(self.offset);
-        if self.aligned {
+        if self.aligned && !self.place.compacted {
             return Ok(wanted);
         }
         let found: Option<i64> = shared.sql(
@@ -333,7 +342,7 @@ impl Input {
         budget: &Budget,
     ) -> Result<(Vec<Run>, bool)> {
         let mut statement = shared.sql(sqlite.prepare_cached(
-            "SELECT id, count, append_ms, records FROM batches WHERE id BETWEEN ? AND ?
+            "SELECT id, span, append_ms, records FROM batches WHERE id BETWEEN ? AND ?
              ORDER BY id",
         ))?;
         let mut rows = shared.sql(statement.query((start, self.place.id.last_batch())))?;
@@ -344,8 +353,8 @@ impl Input {
                 return Ok((joining.finish(), true));
             };
             let first = first_offset(shared.sql(row.get(0))?);
-            let count: u32 = shared.sql(row.get(1))?;
-            let end = first + u64::from(count);
+            let span: u32 = shared.sql(row.get(1))?;
+            let end = first + u64::from(span);
             if end <= self.offset {
                 // The batch that was looked for ends before the offset.
                 continue;
@@ -353,7 +362,7 @@ impl Input {
             let append_ms = shared.sql(row.get(2))?;
             let stored = shared.sql(row.get_ref(3))?.as_blob().unwrap_or_default();
             joining
-                .push(stored, first, count, append_ms)
+                .push(stored, first, span, append_ms)
                 .map_err(|damage| damage.at(&self.partition, first))?;
             records += (end - first.max(self.offset)) as usize;
             bytes += stored.len();
@@ -364,9 +373,13 @@ impl Input {
 
     /// Takes up to `share` records of `run` from `offset` on, and keeps the rest.
     fn hand_out(&mut self, run: Run, share: usize, budget: &mut Budget) -> Fetched {
-        let skip = self.offset.saturating_sub(run.first) as usize;
-        let wanted = budget.fit(&run.records, skip, share);
-        let (first, append_ms, end) = (run.first + skip as u64, run.append_ms, skip + wanted);
+        let skip = run.offsets.index_from(self.offset);
+        let end = skip + budget.fit(&run.records, skip, share);
+        let positions = run.offsets.positions(skip, end);
+        if end > skip {
+            self.offset = run.offsets.get(end - 1) + 1;
+        }
+        let append_ms = run.append_ms;
         let records = if skip == 0 && end == run.records.len() {
             run.records
         } else {
@@ -374,12 +387,11 @@ impl Input {
             self.rest = (end < run.records.len()).then_some(run);
             records
         };
-        self.offset = first + wanted as u64;
         self.aligned = self.rest.is_none();
         Fetched {
             partition: self.partition.clone(),
             records,
-            positions: Positions::From(first),
+            positions,
             resume: Position::from_offset(self.offset),
             append_time_ms: Some(append_ms),
             at_end: false,

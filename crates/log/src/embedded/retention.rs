@@ -2,7 +2,7 @@
 //!
 //! What a group has yet to read is kept until the partition has twice the bytes
 //! that retention allows; what goes then goes with a warning. Compacted topics
-//! are left alone: compaction, when it comes, has its place here.
+//! are left to [compaction](super::compaction).
 
 use super::connection::Connection;
 use super::schema::{PartitionId, first_offset};
@@ -23,9 +23,9 @@ pub(super) struct Retention {
 
 /// The bytes of a partition's batches before row `counted_to`.
 #[derive(Clone, Copy, Default)]
-struct Size {
-    bytes: u64,
-    counted_to: i64,
+pub(super) struct Size {
+    pub(super) bytes: u64,
+    pub(super) counted_to: i64,
 }
 
 /// A partition to which retention applies.
@@ -40,7 +40,7 @@ struct Candidate {
 /// A stored batch, without its records.
 struct Batch {
     row: i64,
-    count: u64,
+    span: u64,
     bytes: u64,
     append_ms: i64,
 }
@@ -64,7 +64,10 @@ impl Retention {
         connection: &Connection,
         is_due: bool,
     ) -> Result<()> {
-        while remove_deleted(shared, connection)? {}
+        while let Some(id) = remove_deleted(shared, connection)? {
+            // A new partition may get its number.
+            self.sizes.remove(&id.number());
+        }
         if is_due {
             for candidate in candidates(shared, connection.get()?)? {
                 while self.cut(shared, connection, &candidate)? {}
@@ -128,7 +131,7 @@ fn candidates(shared: &Shared, sqlite: &rusqlite::Connection) -> Result<Vec<Cand
 }
 
 /// Adds the batches stored since the last time.
-fn count_new(
+pub(super) fn count_new(
     shared: &Shared,
     sqlite: &rusqlite::Connection,
     id: PartitionId,
@@ -156,7 +159,7 @@ fn find_cut(
     let now_ms = shared.now_ms();
     let positions = group_positions(shared, sqlite, candidate)?;
     let mut select = shared.sql(sqlite.prepare_cached(
-        "SELECT id, count, bytes, append_ms FROM batches WHERE id BETWEEN ? AND ? ORDER BY id",
+        "SELECT id, span, bytes, append_ms FROM batches WHERE id BETWEEN ? AND ? ORDER BY id",
     ))?;
     let range = (candidate.id.batch(0), candidate.id.last_batch());
     let mut rows = shared.sql(select.query(range))?;
@@ -174,7 +177,7 @@ fn find_cut(
         }
         let batch = Batch {
             row: shared.sql(row.get(0))?,
-            count: shared.sql(row.get::<_, i64>(1))? as u64,
+            span: shared.sql(row.get::<_, i64>(1))? as u64,
             bytes: shared.sql(row.get::<_, i64>(2))? as u64,
             append_ms: shared.sql(row.get(3))?,
         };
@@ -201,7 +204,7 @@ fn may_go(
         .retention_ms
         .is_some_and(|age| batch.append_ms < now_ms - age);
     let is_over = candidate.retention_bytes.is_some_and(exceeds);
-    let end = first_offset(batch.row) + batch.count;
+    let end = first_offset(batch.row) + batch.span;
     let is_needed = positions.values().any(|&position| position < end);
     if is_needed {
         return candidate
@@ -214,7 +217,7 @@ fn may_go(
 impl Cut {
     fn take(&mut self, batch: &Batch, positions: &BTreeMap<String, u64>) {
         let first = first_offset(batch.row);
-        let end = first + batch.count;
+        let end = first + batch.span;
         for (group, &position) in positions {
             if position < end {
                 *self.unread.entry(group.clone()).or_default() += end - position.max(first);
@@ -262,8 +265,8 @@ fn delete(
     Ok(())
 }
 
-/// Removes some batches of deleted topics; whether there may be more.
-fn remove_deleted(shared: &Shared, connection: &Connection) -> Result<bool> {
+/// Removes some batches of a deleted topic, and says which partition it was.
+fn remove_deleted(shared: &Shared, connection: &Connection) -> Result<Option<PartitionId>> {
     let sql = "SELECT id FROM partitions WHERE topic_id = 0 LIMIT 1";
     let found: Option<i64> = shared.sql(
         connection
@@ -271,7 +274,7 @@ fn remove_deleted(shared: &Shared, connection: &Connection) -> Result<bool> {
             .prepare_cached(sql)
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional()),
     )?;
-    let Some(id) = found else { return Ok(false) };
+    let Some(id) = found else { return Ok(None) };
     let id = PartitionId::new(id)?;
     let removed = shared.write(connection, |sqlite| {
         let mut delete = shared.sql(sqlite.prepare_cached(
@@ -280,10 +283,12 @@ fn remove_deleted(shared: &Shared, connection: &Connection) -> Result<bool> {
         ))?;
         let count = (id.batch(0), id.last_batch(), DELETED_BATCHES_MAX as i64);
         if shared.sql(delete.execute(count))? < DELETED_BATCHES_MAX {
-            shared.sql(sqlite.execute("DELETE FROM partitions WHERE id = ?", [id.number()]))?;
+            let id = [id.number()];
+            shared.sql(sqlite.execute("DELETE FROM partitions WHERE id = ?", id))?;
+            shared.sql(sqlite.execute("DELETE FROM cleanings WHERE partition_id = ?", id))?;
         }
         Ok(())
     });
     removed.and_then(Written::certain)?;
-    Ok(true)
+    Ok(Some(id))
 }

@@ -1,17 +1,17 @@
 //! Stored batches as they become the records of one poll.
 
 use crate::Fetched;
-use crate::record_batch::{BatchDecoder, Damage};
+use crate::record_batch::{BatchDecoder, Damage, Offsets};
 use headwater_core::{Records, Result, TimestampMs};
 
 /// Small stored batches are joined until they have this many bytes; a larger one
 /// is handed out by itself.
 const JOINED_BYTES: usize = 128 << 10;
 
-/// Decoded records of consecutive offsets.
+/// Decoded records with where they stand.
 pub(super) struct Run {
     pub(super) records: Records,
-    pub(super) first: u64,
+    pub(super) offsets: Offsets,
     pub(super) append_ms: TimestampMs,
 }
 
@@ -57,42 +57,40 @@ impl Budget {
 #[derive(Default)]
 pub(super) struct Joining {
     runs: Vec<Run>,
-    open: Option<(BatchDecoder, u64, TimestampMs)>,
+    open: Option<(BatchDecoder, TimestampMs)>,
 }
 
 impl Joining {
+    /// Adds a stored batch that covers `span` offsets from `first` on.
     pub(super) fn push(
         &mut self,
         stored: &[u8],
         first: u64,
-        count: u32,
+        span: u32,
         append_ms: TimestampMs,
     ) -> Result<(), Damage> {
-        let joins = self
-            .open
-            .as_ref()
-            .is_some_and(|(decoder, start, newest_ms)| {
-                decoder.byte_count() + stored.len() <= JOINED_BYTES
-                    && start + decoder.len() as u64 == first
-                    && Fetched::append_minute(*newest_ms) == Fetched::append_minute(append_ms)
-            });
+        let joins = self.open.as_ref().is_some_and(|(decoder, newest_ms)| {
+            decoder.byte_count() + stored.len() <= JOINED_BYTES
+                && Fetched::append_minute(*newest_ms) == Fetched::append_minute(append_ms)
+        });
         if !joins {
             self.close();
         }
-        let new = || (BatchDecoder::default(), first, append_ms);
-        let (decoder, _, newest_ms) = self.open.get_or_insert_with(new);
+        let new = || (BatchDecoder::default(), append_ms);
+        let (decoder, newest_ms) = self.open.get_or_insert_with(new);
         *newest_ms = append_ms;
         match decoder.push(stored, first)? {
-            decoded if decoded == count => Ok(()),
-            _ => Err(Damage::COUNT),
+            decoded if decoded == span => Ok(()),
+            _ => Err(Damage::SPAN),
         }
     }
 
     fn close(&mut self) {
-        if let Some((decoder, first, append_ms)) = self.open.take() {
+        if let Some((decoder, append_ms)) = self.open.take() {
+            let (records, offsets) = decoder.finish();
             self.runs.push(Run {
-                records: decoder.finish(),
-                first,
+                records,
+                offsets,
                 append_ms,
             });
         }

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! The next offset of a partition follows from its last batch, or is
-//! `start_offset` where none is left. Deleting a topic sets `topic_id` to 0;
-//! housekeeping removes the batches, then the row.
+//! `start_offset` where none is left; so compaction never touches the last batch.
+//! Deleting a topic sets `topic_id` to 0; housekeeping removes the batches, then
+//! the row.
 
 use headwater_core::{Error, Result};
 
@@ -19,7 +20,20 @@ use headwater_core::{Error, Result};
 pub(super) const APPLICATION_ID: i32 = 0x4857_4c67;
 
 /// Grows with every change of the schema.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
+
+/// What makes a log of version `n + 1` of one of version `n`, from version 1 on.
+pub(super) const UPGRADES: [&str; VERSION as usize - 1] = ["
+ALTER TABLE batches RENAME COLUMN count TO span;
+ALTER TABLE partitions ADD COLUMN tombstones_to INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE cleanings (
+    partition_id    INTEGER NOT NULL,
+    clean_to        INTEGER NOT NULL,
+    clean_bytes     INTEGER NOT NULL,
+    at_ms           INTEGER NOT NULL,
+    PRIMARY KEY (partition_id, clean_to)
+) STRICT, WITHOUT ROWID;
+"];
 
 /// How the log is laid out.
 pub(super) const SCHEMA: &str = "
@@ -35,17 +49,25 @@ CREATE TABLE partitions (
     id              INTEGER PRIMARY KEY,     -- the upper bits of batches.id
     topic_id        INTEGER NOT NULL,        -- 0: deleted, its batches wait for removal
     number          INTEGER NOT NULL,
-    start_offset    INTEGER NOT NULL         -- retention has removed all before it
+    start_offset    INTEGER NOT NULL,        -- retention has removed all before it
+    tombstones_to   INTEGER NOT NULL DEFAULT 0 -- compaction has removed some before it
 ) STRICT;
 CREATE INDEX partitions_of_topic ON partitions (topic_id, number);
 CREATE TABLE batches (
     id              INTEGER PRIMARY KEY,     -- partition and first offset
-    count           INTEGER NOT NULL,        -- records
+    span            INTEGER NOT NULL,        -- offsets, gaps included
     bytes           INTEGER NOT NULL,        -- the length of `records`
     append_ms       INTEGER NOT NULL,        -- when it was stored
     timestamp_max   INTEGER NOT NULL,        -- the largest event time in it
     records         BLOB NOT NULL            -- Kafka's record batch, version 2
 ) STRICT;
+CREATE TABLE cleanings (                     -- the passes of compaction: see there
+    partition_id    INTEGER NOT NULL,
+    clean_to        INTEGER NOT NULL,        -- each key at most once before this offset
+    clean_bytes     INTEGER NOT NULL,        -- of the batches before it
+    at_ms           INTEGER NOT NULL,        -- when the pass ended
+    PRIMARY KEY (partition_id, clean_to)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE groups (
     name            TEXT PRIMARY KEY,
     generation      INTEGER NOT NULL         -- grows with each join; never reset

@@ -47,6 +47,15 @@ pub(super) struct Shared {
 pub(super) struct Place {
     pub(super) id: PartitionId,
     pub(super) topic_id: i64,
+    pub(super) compacted: bool,
+}
+
+/// Where the readable part of a partition starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    pub(super) offset: u64,
+    /// Compaction has removed tombstones before this offset.
+    pub(super) tombstones_to: u64,
 }
 
 /// How a write transaction ended when it did not fail.
@@ -199,14 +208,16 @@ impl Shared {
     ) -> Result<Place> {
         let topic = self.sql(
             sqlite
-                .prepare_cached("SELECT id, partitions FROM topics WHERE name = ?")
+                .prepare_cached("SELECT id, partitions, compacted FROM topics WHERE name = ?")
                 .and_then(|mut statement| {
                     statement
-                        .query_row([&*partition.topic], |row| Ok((row.get(0)?, row.get(1)?)))
+                        .query_row([&*partition.topic], |row| {
+                            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                        })
                         .optional()
                 }),
         )?;
-        let Some((topic_id, partitions)) = topic else {
+        let Some((topic_id, partitions, compacted)) = topic else {
             return Err(crate::no_such_topic(&partition.topic));
         };
         let partitions: u32 = partitions;
@@ -224,28 +235,30 @@ impl Shared {
         Ok(Place {
             id: PartitionId::new(id)?,
             topic_id,
+            compacted,
         })
     }
 
-    /// The first offset of a partition that retention has left, or `None` if the
+    /// What retention and compaction have left of a partition, or `None` if the
     /// topic has been deleted.
-    pub(super) fn start_offset(
+    pub(super) fn start(
         &self,
         sqlite: &rusqlite::Connection,
         place: Place,
-    ) -> Result<Option<u64>> {
-        let row: Option<(i64, i64)> = self.sql(
-            sqlite
-                .prepare_cached("SELECT topic_id, start_offset FROM partitions WHERE id = ?")
-                .and_then(|mut statement| {
-                    statement
-                        .query_row([place.id.number()], |row| Ok((row.get(0)?, row.get(1)?)))
-                        .optional()
-                }),
-        )?;
-        Ok(row
-            .filter(|row| row.0 == place.topic_id)
-            .map(|row| row.1 as u64))
+    ) -> Result<Option<Start>> {
+        let sql = "SELECT topic_id, start_offset, tombstones_to FROM partitions WHERE id = ?";
+        let row: Option<(i64, i64, i64)> =
+            self.sql(sqlite.prepare_cached(sql).and_then(|mut statement| {
+                statement
+                    .query_row([place.id.number()], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })
+                    .optional()
+            }))?;
+        Ok(row.filter(|row| row.0 == place.topic_id).map(|row| Start {
+            offset: row.1 as u64,
+            tombstones_to: row.2 as u64,
+        }))
     }
 
     /// `[start, end)` of a partition, or `None` if the topic has been deleted.
@@ -254,13 +267,13 @@ impl Shared {
         sqlite: &rusqlite::Connection,
         place: Place,
     ) -> Result<Option<(u64, u64)>> {
-        let Some(start) = self.start_offset(sqlite, place)? else {
+        let Some(start) = self.start(sqlite, place)?.map(|start| start.offset) else {
             return Ok(None);
         };
         let last: Option<(i64, i64)> = self.sql(
             sqlite
                 .prepare_cached(
-                    "SELECT id, count FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+                    "SELECT id, span FROM batches WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
                 )
                 .and_then(|mut statement| {
                     statement
@@ -270,7 +283,7 @@ impl Shared {
                         .optional()
                 }),
         )?;
-        let end = last.map_or(start, |(id, count)| first_offset(id) + count as u64);
+        let end = last.map_or(start, |(id, span)| first_offset(id) + span as u64);
         Ok(Some((start, end.max(start))))
     }
 

@@ -103,11 +103,19 @@ impl Input {
         let Some(batch) = partition
             .batches
             .iter()
-            .find(|batch| self.offset < batch.first + batch.records.len() as u64)
+            .find(|batch| self.offset < batch.end())
         else {
-            return Ok(Some((self.fetched(Records::default(), None, true), 0)));
+            let nothing = Fetched {
+                partition: self.partition.clone(),
+                records: Records::default(),
+                positions: Positions::From(self.offset),
+                resume: Position::from_offset(self.offset),
+                append_time_ms: None,
+                at_end: true,
+            };
+            return Ok(Some((nothing, 0)));
         };
-        let start = (self.offset - batch.first) as usize;
+        let start = batch.offsets.index_from(self.offset);
         let end_max = batch.records.len().min(start.saturating_add(records_max));
         let (mut end, mut bytes) = (start, 0);
         while end < end_max {
@@ -121,25 +129,16 @@ impl Input {
         if end == start {
             return Ok(None);
         }
-        let at_end = batch.first + end as u64 == partition.end;
-        let records = batch.records.slice(start, end);
-        Ok(Some((
-            self.fetched(records, Some(batch.append_ms), at_end),
-            bytes,
-        )))
-    }
-
-    fn fetched(&mut self, records: Records, append_time_ms: Option<i64>, at_end: bool) -> Fetched {
-        let first = self.offset;
-        self.offset += records.len() as u64;
-        Fetched {
+        self.offset = batch.offsets.get(end - 1) + 1;
+        let fetched = Fetched {
             partition: self.partition.clone(),
-            records,
-            positions: Positions::From(first),
+            records: batch.records.slice(start, end),
+            positions: batch.offsets.positions(start, end),
             resume: Position::from_offset(self.offset),
-            append_time_ms,
-            at_end,
-        }
+            append_time_ms: Some(batch.append_ms),
+            at_end: self.offset == partition.end,
+        };
+        Ok(Some((fetched, bytes)))
     }
 
     fn check<'a>(&self, state: &'a State) -> Result<&'a Partition> {

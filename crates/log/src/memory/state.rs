@@ -1,8 +1,13 @@
 //! All that the log knows, behind one mutex.
 
+use crate::record_batch::Offsets;
 use crate::{Committed, Ends, TopicConfig, TopicInfo};
-use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
+use headwater_core::{Position, Records, RecordsBuilder, Result, TimestampMs, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A compacted partition is compacted once it has so many records, and twice as
+/// many as the last time left. Tombstones stay: nothing here lasts long.
+const COMPACTION_RECORDS: usize = 4_096;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -25,10 +30,14 @@ pub(super) struct Partition {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) batches: VecDeque<Batch>,
+    /// The records that are there, and how many compaction left.
+    record_count: usize,
+    compacted_count: usize,
 }
 
 pub(super) struct Batch {
-    pub(super) first: u64,
+    /// Where its records stand.
+    pub(super) offsets: Offsets,
     pub(super) records: Records,
     pub(super) append_ms: TimestampMs,
 }
@@ -96,13 +105,17 @@ impl State {
                 .expect("it was just checked");
             let found = &mut topic.partitions[partition.partition as usize];
             let batch = Batch {
-                first: found.end,
+                offsets: Offsets::From(found.end),
                 records: records.clone(),
                 append_ms: now_ms,
             };
             found.end += records.len() as u64;
+            found.record_count += records.len();
             found.batches.push_back(batch);
-            found.retain(&topic.config, now_ms);
+            match topic.config.compacted {
+                true => found.compact(),
+                false => found.retain(&topic.config, now_ms),
+            }
         }
         Ok(())
     }
@@ -111,9 +124,6 @@ impl State {
 impl Partition {
     /// Applies retention: to whole batches, and never to the newest.
     fn retain(&mut self, config: &TopicConfig, now_ms: TimestampMs) {
-        if config.compacted {
-            return;
-        }
         let mut bytes: u64 = self
             .batches
             .iter()
@@ -129,9 +139,61 @@ impl Partition {
                 return;
             }
             bytes = left;
+            self.record_count -= oldest.records.len();
             self.batches.pop_front();
-            self.start = self.batches[0].first;
+            self.start = self.batches[0].offsets.get(0);
         }
+    }
+
+    /// Drops records that have a newer one of their key, but none of the newest
+    /// batch.
+    fn compact(&mut self) {
+        if self.record_count < COMPACTION_RECORDS.max(2 * self.compacted_count) {
+            return;
+        }
+        let newest = self.batches.pop_back();
+        let mut last = BTreeMap::new();
+        for batch in &self.batches {
+            for index in 0..batch.records.len() {
+                let key = batch.records.key(index).map(<[u8]>::to_vec);
+                last.insert(key, batch.offsets.get(index));
+            }
+        }
+        self.batches.retain_mut(|batch| {
+            let stays = |index: &usize| {
+                let key = batch.records.key(*index).map(<[u8]>::to_vec);
+                key.is_none() || last[&key] == batch.offsets.get(*index)
+            };
+            let kept: Vec<usize> = (0..batch.records.len()).filter(stays).collect();
+            *batch = batch.only(&kept);
+            !kept.is_empty()
+        });
+        self.batches.extend(newest);
+        self.record_count = self.batches.iter().map(|batch| batch.records.len()).sum();
+        self.compacted_count = self.record_count;
+    }
+}
+
+impl Batch {
+    /// The batch with some of its records.
+    fn only(&self, kept: &[usize]) -> Batch {
+        let (records, mut builder) = (&self.records, RecordsBuilder::default());
+        for &index in kept {
+            let headers = records.headers.get(index).cloned().flatten();
+            let (key, value) = (records.key(index), records.value(index));
+            builder.push(key, value, records.timestamps[index], headers);
+        }
+        let offsets = kept.iter().map(|&index| self.offsets.get(index));
+        Batch {
+            offsets: Offsets::Each(offsets.collect()),
+            records: builder.finish(),
+            append_ms: self.append_ms,
+        }
+    }
+
+    /// The offset after its last record.
+    pub(super) fn end(&self) -> u64 {
+        self.offsets.get(self.records.len() - 1) + 1
     }
 }
 

@@ -1,0 +1,142 @@
+//! What stays of a compacted topic, and what readers see of it.
+
+use super::support::{WAIT, append, at, count, ok, positions_of, read_to_end, reader_at_start};
+use crate::{FetchLimits, Fetched, Log, TopicConfig};
+use headwater_core::env::Env;
+use headwater_core::{Position, Records, RecordsBuilder};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const KEYS: u64 = 50;
+/// Keys that are written once, between all the others.
+const RARE_EVERY: u64 = 700;
+
+/// Number `n` goes to key `n % KEYS`, or now and then to a key of its own, or to none.
+fn key_of(number: u64) -> Option<Vec<u8>> {
+    match number % RARE_EVERY {
+        3 => Some(format!("rare {number}").into_bytes()),
+        5 => None,
+        _ => Some((number % KEYS).to_be_bytes().to_vec()),
+    }
+}
+
+fn records(range: std::ops::Range<u64>) -> Records {
+    let mut builder = RecordsBuilder::default();
+    for number in range {
+        let mut value = [7; 200];
+        value[..8].copy_from_slice(&number.to_be_bytes());
+        builder.push(key_of(number).as_deref(), Some(&value), number as i64, None);
+    }
+    builder.finish()
+}
+
+/// The numbers with their positions, each checked against its key and time.
+fn numbers(fetched: &[Fetched]) -> Vec<(u64, Position)> {
+    let each = |fetched: &Fetched| {
+        let (records, positions) = (fetched.records.clone(), positions_of(fetched));
+        (0..records.len()).map(move |index| {
+            let value = records.value(index).unwrap_or_default();
+            let number = u64::from_be_bytes(value[..8].try_into().expect("it has a number"));
+            assert_eq!(records.key(index), key_of(number).as_deref());
+            assert_eq!(records.timestamps[index], number as i64);
+            (number, positions[index])
+        })
+    };
+    fetched.iter().flat_map(each).collect()
+}
+
+/// The newest record of each key stays, and every one without a key, each at its
+/// position. A reader that was in the middle when older ones went sees no older
+/// one after a newer one and misses no newest one; positions of before, of records
+/// that are gone too, can be read from.
+pub fn a_compacted_topic_keeps_the_newest_of_each_key(log: &dyn Log) {
+    const BATCH: u64 = 100;
+    let config = TopicConfig {
+        compacted: true,
+        retention_ms: Some(1),
+        ..TopicConfig::default()
+    };
+    ok(log.create_topic("t", &config));
+    let partition = at("t", 0);
+    let mut positions = Vec::new();
+    let mut live = reader_at_start(log, std::slice::from_ref(&partition));
+    let mut middle = reader_at_start(log, std::slice::from_ref(&partition));
+    let mut seen = Vec::new();
+    let clock = Env::system().clock;
+    let deadline = clock.monotonic() + WAIT;
+    let mut written = 0;
+    let left = loop {
+        append(log, &partition, records(written..written + BATCH));
+        written += BATCH;
+        let new = ok(live.poll(WAIT, FetchLimits::default()));
+        positions.extend(new.iter().flat_map(positions_of));
+        // This one stays behind, and holds a part of a batch.
+        let few = FetchLimits {
+            records_max: 33,
+            ..FetchLimits::default()
+        };
+        seen.extend(numbers(&ok(middle.poll(Duration::ZERO, few))));
+        let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+        let fetched = read_to_end(&mut *reader, FetchLimits::default());
+        if (count(&fetched) as u64) < written / 4 && written > 10_000 {
+            break fetched;
+        }
+        assert!(
+            clock.monotonic() < deadline,
+            "it is compacted within {WAIT:?}"
+        );
+    };
+    assert_eq!(
+        positions.len() as u64,
+        written,
+        "who keeps up sees every record"
+    );
+    let left = numbers(&left);
+    assert!(
+        left.iter()
+            .all(|&(number, at)| positions[number as usize] == at)
+    );
+    let newest = |numbers: &[(u64, Position)]| {
+        let mut newest = BTreeMap::new();
+        for &(number, _) in numbers {
+            // A record without a key is one of its own.
+            let key = key_of(number).map_or((number, vec![]), |key| (0, key));
+            let before = newest.insert(key, number);
+            assert!(before < Some(number), "older ones come first");
+        }
+        newest
+    };
+    let all: Vec<_> = (0..written)
+        .map(|number| (number, positions[number as usize]))
+        .collect();
+    let expected = newest(&all);
+    assert_eq!(newest(&left), expected);
+    seen.extend(numbers(&read_to_end(&mut *middle, FetchLimits::default())));
+    assert_eq!(
+        newest(&seen),
+        expected,
+        "a reader in the middle misses nothing"
+    );
+    assert!(
+        seen.iter()
+            .all(|&(number, at)| positions[number as usize] == at)
+    );
+    for number in [0, 1, 4, written / 3, written / 2, written - 1] {
+        let position = positions[number as usize];
+        let mut reader = ok(log.reader(&[(partition.clone(), position)]));
+        let fetched = numbers(&ok(reader.poll(WAIT, FetchLimits::default())));
+        let at = fetched
+            .first()
+            .map(|first| first.1)
+            .expect("the last record stays");
+        let kept = expected.values().map(|&number| positions[number as usize]);
+        let next = kept.filter(|&kept| position <= kept).min();
+        assert!(
+            position <= at && Some(at) <= next,
+            "read from the position of {number}: {at}, {next:?}"
+        );
+    }
+    let bounds = ok(log.bounds(&partition));
+    assert_eq!(bounds.start, positions[0], "the start stays");
+    assert!(positions[written as usize - 1] < bounds.end);
+}
