@@ -78,7 +78,7 @@ use std::time::Duration;
 const KEYS_MAX: usize = (1 << 20) / 8 * 7;
 
 /// What one transaction rewrites at most, so that writers wait for no longer.
-const STEP_BYTES_MAX: u64 = 1 << 20;
+const STEP_BYTES_MAX: u64 = 512 << 10;
 const STEP_BATCHES_MAX: usize = 256;
 
 /// The share of [`Options::compaction_bytes`] that is left alone at the end.
