@@ -41,9 +41,9 @@
 //! - **Nobody else rewrites**: this runs in the process that holds
 //!   `housekeeping.lock`. Each transaction still checks that the topic is there and
 //!   that it deletes the rows it has read.
-//! - **It need not be durable.** Its transactions are not synced, which keeps them
-//!   short; a power cut takes them back as a whole, and the next acknowledged
-//!   append or commit syncs them with itself.
+//! - **It is synced like any other transaction**, though a power cut might take it
+//!   back: if a later sync fails, the system may drop what was written since the
+//!   last one, and that must be nothing that anybody has seen.
 //!
 //! # What it costs
 //!

@@ -17,10 +17,9 @@
 
 use super::compaction::Compaction;
 use super::connection::{Connection, WAL_KEPT_BYTES};
-use super::open::{EmbeddedLog, Options};
+use super::open::EmbeddedLog;
 use super::retention::Retention;
 use super::shared::{Shared, WAL_SOFT_BYTES, lock};
-use crate::Durability;
 use headwater_core::{Error, Result};
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex};
@@ -233,12 +232,7 @@ impl Office {
             Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
             Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
         }
-        // What it writes may be taken back by a power cut; a checkpoint syncs anyway.
-        let options = Options {
-            durability: Durability::ProcessCrash,
-            ..shared.options.clone()
-        };
-        let connection = Connection::open(&shared.file, &options)?;
+        let connection = Connection::open(&shared.file, &shared.options)?;
         Ok(Some(Office {
             _lock: file,
             connection,

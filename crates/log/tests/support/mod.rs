@@ -41,7 +41,7 @@ impl Process {
         Process::start_by(command, name, directory)
     }
 
-    fn start_by(mut command: Command, name: &str, directory: &Path) -> Process {
+    pub fn start_by(mut command: Command, name: &str, directory: &Path) -> Process {
         let mut child = command
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
             .env(DIRECTORY, directory)
