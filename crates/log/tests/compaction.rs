@@ -99,7 +99,7 @@ fn any_sequence_of_changes_folds_to_the_same_table() {
     for round in 0..8 {
         println!("round {round}: HEADWATER_SEED={seed}");
         let keys = [1, 3, 40, 1_000][random(&mut seed) as usize % 4];
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory_directory();
         let tombstones = [Duration::ZERO, NEVER][round % 2];
         let mut log = open_eager(directory.path(), NEVER, tombstones);
         make_compacted(&*log, "t");
@@ -169,7 +169,7 @@ fn changes(keys: std::ops::Range<u64>, value: Option<&[u8]>) -> Records {
 
 #[test]
 fn a_tombstone_goes_after_what_it_deletes_and_never_unnoticed() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let retention = Duration::from_millis(300);
     let log = open_eager(directory.path(), NEVER, retention);
     make_compacted(&*log, "t");
@@ -229,7 +229,7 @@ fn size(directory: &Path, name: &str) -> u64 {
 
 #[test]
 fn key_churn_leaves_the_file_at_its_size() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let options = Options {
         retention_interval: Duration::from_millis(10),
         tombstone_retention: Duration::from_millis(200),
@@ -269,7 +269,7 @@ fn key_churn_leaves_the_file_at_its_size() {
 
 #[test]
 fn a_topic_deleted_while_it_is_compacted_leaves_nothing() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let log = open_eager(directory.path(), Duration::from_millis(1), Duration::ZERO);
     let value = vec![7; 1_000];
     for round in 0..20 {
@@ -293,7 +293,7 @@ fn a_topic_deleted_while_it_is_compacted_leaves_nothing() {
 
 #[test]
 fn damage_is_reported_and_other_topics_are_compacted() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let log = open_eager(directory.path(), NEVER, NEVER);
     let value = vec![7; 100];
     for topic in ["bad", "good"] {
@@ -329,8 +329,8 @@ fn child_churns_until_it_is_killed() {
         Duration::from_millis(1),
         Duration::from_millis(50),
     );
-    let member = log.join("g").unwrap();
-    let mut transactor = member.transactor().unwrap();
+    let member = log.join("g", &[]).unwrap();
+    let mut transactor = member.transactor(0).unwrap();
     let mut number = member
         .committed()
         .unwrap()
@@ -361,7 +361,7 @@ fn a_kill_while_compacting_loses_nothing() {
     let mut seed = setting("HEADWATER_SEED", 0x5eed_7777);
     println!("HEADWATER_SEED={seed}");
     let kills = setting("HEADWATER_KILLS", 20);
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     make_compacted(&*open(directory.path()), "t");
     let (mut model, mut folded, mut cleaned) = (Table::new(), 0, 0);
     for kill in 0..kills {
@@ -392,7 +392,7 @@ fn a_kill_while_compacting_loses_nothing() {
 
 #[test]
 fn who_may_not_tidy_is_told() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let first = open(directory.path());
     assert!(first.tidy().unwrap());
     let second = open(directory.path());

@@ -12,17 +12,13 @@
 
 mod support;
 
-use headwater_core::{Class, Error, Records, RecordsBuilder};
-use headwater_log::embedded::{EmbeddedLog, Options};
-use headwater_log::{CommitOutcome, FetchLimits, Log, Producer, Reader, TopicConfig, Transactor};
+use headwater_core::Class;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
+use support::job::{Job, SEED, Said, check};
 use support::*;
 
-const SEED: &str = "HEADWATER_SCRIPT_SEED";
 const STEPS: u64 = 12;
 const HOWS: [&str; 4] = ["eio", "enospc", "short", "dead"];
 
@@ -41,116 +37,6 @@ fn build_shim(directory: &Path) -> PathBuf {
         .expect("there is a C compiler: SQLite needs one too");
     assert!(built.success());
     shim
-}
-
-/// What transaction `number` appends: to `a` its number some times over, to `c`
-/// changes of a few keys.
-fn outputs(seed: u64, number: u64) -> (Records, Records) {
-    let mut seed = (seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
-    let mut a = RecordsBuilder::default();
-    for _ in 0..random(&mut seed) % 40 + 1 {
-        let value = number
-            .to_be_bytes()
-            .repeat((random(&mut seed) % 300) as usize + 1);
-        a.push(None, Some(&value), 0, None);
-    }
-    let mut c = RecordsBuilder::default();
-    for _ in 0..random(&mut seed) % 60 + 20 {
-        let key = [(random(&mut seed) % 30) as u8];
-        let value = (!random(&mut seed).is_multiple_of(5)).then(|| [number as u8; 50]);
-        c.push(Some(&key), value.as_ref().map(|value| &value[..]), 0, None);
-    }
-    (a.finish(), c.finish())
-}
-
-const FLUSHED: u64 = 5;
-
-fn flushed(number: u64) -> Records {
-    let mut builder = RecordsBuilder::default();
-    for _ in 0..FLUSHED {
-        builder.push(None, Some(&number.to_be_bytes()), 0, None);
-    }
-    builder.finish()
-}
-
-fn options() -> Options {
-    Options {
-        // Only when the script says so: then runs are alike.
-        retention_interval: Duration::from_secs(3_600),
-        compaction_bytes: 2_000,
-        tombstone_retention: Duration::ZERO,
-        busy_max: Duration::from_secs(5),
-        warn: Arc::new(|_| {}),
-        ..Options::default()
-    }
-}
-
-/// One life of the job: until the script is done or something fails.
-struct Job {
-    transactor: Box<dyn Transactor>,
-    producer: Box<dyn Producer>,
-    reader: Box<dyn Reader>,
-    next: u64,
-    next_flush: u64,
-    log: Arc<EmbeddedLog>,
-    _member: Box<dyn headwater_log::Member>,
-}
-
-impl Job {
-    fn start(directory: &Path) -> headwater_core::Result<Job> {
-        let log = EmbeddedLog::open(directory, options())?;
-        for topic in ["a", "c", "p"] {
-            let config = TopicConfig {
-                compacted: topic == "c",
-                ..TopicConfig::default()
-            };
-            log.create_topic(topic, &config)?;
-        }
-        let member = log.join("g")?;
-        let committed = member.committed()?;
-        let next = committed
-            .first()
-            .map_or(0, |(_, committed)| committed.position.offset().unwrap());
-        let end = log.bounds(&at("p"))?.end.offset().unwrap();
-        assert_eq!(end % FLUSHED, 0, "a flush is whole");
-        let start = log.bounds(&at("a"))?.start;
-        Ok(Job {
-            transactor: member.transactor()?,
-            producer: log.producer()?,
-            reader: log.reader(&[(at("a"), start)])?,
-            next,
-            next_flush: end / FLUSHED,
-            log,
-            _member: member,
-        })
-    }
-
-    fn step(&mut self, seed: u64) -> headwater_core::Result<()> {
-        let number = self.next;
-        let (a, c) = outputs(seed, number);
-        self.transactor.append(&at("a"), a)?;
-        self.transactor.append(&at("c"), c)?;
-        match self.transactor.commit(&[(at("a"), position(number + 1))])? {
-            CommitOutcome::Committed { .. } => say(format!("committed {number}")),
-            CommitOutcome::Unknown { reason } => return Err(Error::unavailable(reason)),
-        }
-        self.next += 1;
-        if number % 3 == 0 {
-            self.producer.append(&at("p"), flushed(self.next_flush))?;
-            // What was queued stays queued: the second flush may succeed.
-            let again = self.producer.flush();
-            again.or_else(|_| self.producer.flush())?;
-            say(format!("flushed {}", self.next_flush));
-            self.next_flush += 1;
-        }
-        if number % 4 == 1 {
-            self.reader.poll(Duration::ZERO, FetchLimits::default())?;
-        }
-        if number % 5 == 4 {
-            self.log.tidy()?;
-        }
-        Ok(())
-    }
 }
 
 #[test]
@@ -187,24 +73,8 @@ fn child_runs_the_script() {
     say("gave up");
 }
 
-/// What a run of the script said.
-#[derive(Debug, Default)]
-struct Said {
-    committed: u64,
-    flushed: u64,
-    fault: Option<String>,
-    failures: Vec<String>,
-    is_done: bool,
-    calls: u64,
-}
-
-/// A directory in memory, if the system has one: the shim does what a disk would.
-fn directory() -> tempfile::TempDir {
-    let memory = tempfile::tempdir_in("/dev/shm");
-    memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
-fn run_script(shim: &Path, directory: &Path, seed: u64, fail_at: u64, how: &str) -> Said {
+/// Runs the script; what it said, and how many calls could have failed.
+fn run_script(shim: &Path, directory: &Path, seed: u64, fail_at: u64, how: &str) -> (Said, u64) {
     let count = shim.with_extension("count");
     let mut command = Command::new("timeout");
     command
@@ -219,15 +89,7 @@ fn run_script(shim: &Path, directory: &Path, seed: u64, fail_at: u64, how: &str)
     let mut child = Process::start_by(command, "child_runs_the_script", directory);
     let mut said = Said::default();
     while let Some(line) = child.line() {
-        let (what, rest) = line.split_once(' ').unwrap_or((&line, ""));
-        match what {
-            "committed" => said.committed = rest.parse::<u64>().unwrap() + 1,
-            "flushed" => said.flushed = rest.parse::<u64>().unwrap() + 1,
-            "fault" => said.fault = Some(rest.to_owned()),
-            "failed" => said.failures.push(rest.to_owned()),
-            "done" => said.is_done = true,
-            _ => {}
-        }
+        said.hear(&line);
     }
     let status = child.child.wait().unwrap();
     assert!(
@@ -235,72 +97,7 @@ fn run_script(shim: &Path, directory: &Path, seed: u64, fail_at: u64, how: &str)
         "the script ended by {status} (137 is a hang): seed={seed} N={fail_at} {how} {said:?}"
     );
     let calls = std::fs::read_to_string(&count).unwrap();
-    said.calls = calls.parse().unwrap();
-    said
-}
-
-/// Opens what is left without the shim and compares it with what was acknowledged.
-fn check(directory: &Path, seed: u64, said: &Said, place: &str) {
-    let log = EmbeddedLog::open(directory, options()).unwrap();
-    let committed = log.committed("g").unwrap();
-    let stored = committed
-        .first()
-        .map_or(0, |(_, committed)| committed.position.offset().unwrap());
-    assert!(
-        said.committed <= stored,
-        "{place}: {stored} are stored, {said:?}"
-    );
-    if log.topic("p").unwrap().is_none() {
-        assert_eq!((stored, said.flushed), (0, 0), "{place}");
-        return;
-    }
-    let (mut numbers, mut model) = (Vec::new(), BTreeMap::new());
-    for number in 0..stored {
-        let (a, c) = outputs(seed, number);
-        numbers.extend((0..a.len()).map(|_| number));
-        for index in 0..c.len() {
-            let key = c.key(index).unwrap().to_vec();
-            match c.value(index) {
-                Some(value) => model.insert(key, value.to_vec()),
-                None => model.remove(&key),
-            };
-        }
-    }
-    assert_eq!(read(&*log, "a").unwrap(), numbers, "{place}");
-    assert_eq!(table(&*log, "c"), model, "{place}");
-    let flushes = read(&*log, "p").unwrap();
-    assert!(said.flushed * FLUSHED <= flushes.len() as u64, "{place}");
-    let expected =
-        (0..flushes.len() as u64 / FLUSHED).flat_map(|number| vec![number; FLUSHED as usize]);
-    assert!(flushes.iter().copied().eq(expected), "{place}: {flushes:?}");
-    drop(log);
-    // And it goes on.
-    let mut job = Job::start(directory).unwrap();
-    job.step(seed).unwrap();
-    job.log.tidy().unwrap();
-    assert_eq!(job.next, stored + 1);
-}
-
-/// The newest value of each key.
-fn table(log: &dyn Log, topic: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let start = log.bounds(&at(topic)).unwrap().start;
-    let mut reader = log.reader(&[(at(topic), start)]).unwrap();
-    let mut table = BTreeMap::new();
-    loop {
-        let fetched = reader.poll(Duration::ZERO, FetchLimits::default()).unwrap();
-        for records in fetched.iter().map(|fetched| &fetched.records) {
-            for index in 0..records.len() {
-                let key = records.key(index).unwrap().to_vec();
-                match records.value(index) {
-                    Some(value) => table.insert(key, value.to_vec()),
-                    None => table.remove(&key),
-                };
-            }
-        }
-        if fetched.iter().all(|fetched| fetched.at_end) {
-            return table;
-        }
-    }
+    (said, calls.parse().unwrap())
 }
 
 #[test]
@@ -315,19 +112,19 @@ fn whichever_io_fails_nothing_acknowledged_is_lost() {
         println!("script {script}: HEADWATER_SEED={seed}");
         let mut calls = BTreeMap::new();
         for how in HOWS {
-            let directory = directory();
-            let said = run_script(&shim, directory.path(), seed, 0, how);
+            let directory = memory_directory();
+            let (said, count) = run_script(&shim, directory.path(), seed, 0, how);
             assert!(said.is_done && said.failures.is_empty(), "{said:?}");
             check(directory.path(), seed, &said, "without a fault");
-            calls.insert(how, said.calls);
+            calls.insert(how, count);
         }
         println!("counted: {calls:?}");
         for number in 1..=calls[HOWS[0]] {
             let how = HOWS[((number + script) % HOWS.len() as u64) as usize];
             // Fewer calls count where only some can fail in this way.
             let fail_at = (number - 1) % calls[how] + 1;
-            let directory = directory();
-            let said = run_script(&shim, directory.path(), seed, fail_at, how);
+            let directory = memory_directory();
+            let (said, _) = run_script(&shim, directory.path(), seed, fail_at, how);
             let place = format!("seed={seed} N={fail_at} {how} {:?}", said.fault);
             check(directory.path(), seed, &said, &place);
             runs += 1;

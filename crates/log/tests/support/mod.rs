@@ -15,6 +15,9 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod image;
+pub mod job;
+
 const DIRECTORY: &str = "HEADWATER_TEST_CHILD";
 
 /// The test named `name` of this binary, running on `directory` by itself.
@@ -86,6 +89,12 @@ pub fn say(line: impl std::fmt::Display) {
     std::io::stderr()
         .write_all(format!("> {line}\n").as_bytes())
         .unwrap();
+}
+
+/// A directory in memory, if the system has one, where a disk would only be slow.
+pub fn memory_directory() -> tempfile::TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 pub fn open(directory: &Path) -> Arc<EmbeddedLog> {
