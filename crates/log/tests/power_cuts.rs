@@ -90,3 +90,24 @@ fn what_was_acknowledged_survives_a_power_cut() {
     );
     println!("trust: what=power-cut count={done} faults={done} failures=0");
 }
+
+/// What the other test relies on: without a sync, nothing is there.
+#[test]
+fn what_was_not_synced_does_not_survive() {
+    let image = match Image::new(16) {
+        Ok(image) => image,
+        Err(why) => return say_untested(&why),
+    };
+    let directory = image.directory();
+    std::fs::write(directory.join("synced"), "kept").unwrap();
+    std::fs::File::open(directory.join("synced"))
+        .unwrap()
+        .sync_all()
+        .unwrap();
+    std::fs::write(directory.join("lost"), "lost").unwrap();
+    let copy = image.cut_power().unwrap();
+    let kept = std::fs::read_to_string(copy.directory().join("synced"));
+    assert_eq!(kept.unwrap(), "kept");
+    let lost = std::fs::read_to_string(copy.directory().join("lost"));
+    assert!(lost.is_err() || lost.unwrap().is_empty());
+}
