@@ -287,6 +287,9 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
+    /// For a log that checks pages of a file, which hold a part of a batch.
+    pub(crate) const PAGE: Damage = Damage("a page that holds a part of it is damaged");
+
     /// For a log that stores the span beside the batch.
     pub(crate) const SPAN: Damage = Damage("it covers other offsets than is stored beside it");
 

@@ -283,7 +283,7 @@ fn a_topic_deleted_while_it_is_compacted_leaves_nothing() {
     }
     log.tidy().unwrap();
     drop(log);
-    let file = rusqlite::Connection::open(directory.path().join("log.db")).unwrap();
+    let file = sqlite(&directory.path().join("log.db"));
     for table in ["batches", "partitions", "cleanings"] {
         let count = format!("SELECT count(*) FROM {table}");
         let count: i64 = file.query_row(&count, [], |row| row.get(0)).unwrap();
@@ -302,7 +302,7 @@ fn damage_is_reported_and_other_topics_are_compacted() {
             append(&*log, topic, changes(0..100, Some(&value)));
         }
     }
-    let file = rusqlite::Connection::open(directory.path().join("log.db")).unwrap();
+    let file = sqlite(&directory.path().join("log.db"));
     file.execute_batch(
         "UPDATE batches SET records = zeroblob(500) WHERE id = (SELECT min(id) FROM batches)",
     )

@@ -1,6 +1,7 @@
 //! A connection to the file, bound to the process that opened it, and the one
 //! place that turns SQLite's errors into ours.
 
+use super::checked_pages;
 use super::open::Options;
 use headwater_core::{Class, Error, Result};
 use rusqlite::{ErrorCode, OpenFlags, ffi};
@@ -36,7 +37,10 @@ impl Connection {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |error| storage_error(file, error);
-        let sqlite = rusqlite::Connection::open_with_flags(file, flags).map_err(failed)?;
+        checked_pages::register()?;
+        let layer = checked_pages::NAME;
+        let sqlite = rusqlite::Connection::open_with_flags_and_vfs(file, flags, layer);
+        let sqlite = sqlite.map_err(failed)?;
         let mut connection = Connection {
             sqlite: Some(sqlite),
             file: file.to_owned(),
@@ -159,6 +163,9 @@ pub(super) fn storage_error(file: &Path, error: rusqlite::Error) -> Error {
             "the log could not be written (a full disk, a quota or a limit on file sizes?)",
         ),
         Some(ErrorCode::DatabaseCorrupt) => (Class::Internal, "the log file is damaged"),
+        Some(ErrorCode::SystemIoFailure) if is_damage(&error) => {
+            (Class::Internal, "the log file is damaged")
+        }
         Some(ErrorCode::NotADatabase) => (Class::Invalid, "the file is not a log"),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
             Class::Invalid,
@@ -167,7 +174,8 @@ pub(super) fn storage_error(file: &Path, error: rusqlite::Error) -> Error {
         _ => (Class::Internal, "the log's storage failed"),
     };
     let hint = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+        Some(ErrorCode::SystemIoFailure) if !is_damage(&error) => "",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure) => {
             "\nhint: restore the file from a copy, or move its directory away to start with an \
              empty log"
         }
@@ -177,6 +185,11 @@ pub(super) fn storage_error(file: &Path, error: rusqlite::Error) -> Error {
         _ => "",
     };
     Error::new(class, format!("{what}: {error} file=`{file}`{hint}")).with_source(error)
+}
+
+/// Whether the checksum of a page does not match.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_DATA)
 }
 
 /// Whether the error is that of a write, as opposed to a sync, a read or a lock.

@@ -25,6 +25,7 @@
 
 mod admin;
 mod append;
+mod checked_pages;
 mod compaction;
 mod connection;
 mod group;

@@ -203,6 +203,7 @@ fn prepare_file(connection: &Connection, file: &Path, options: &Options) -> Resu
     if is_new {
         sqlite
             .execute_batch(&format!("PRAGMA page_size={};", options.page_bytes))
+            .and_then(|()| super::checked_pages::reserve(sqlite))
             .map_err(failed)?;
     } else {
         check_identity(file, number("application_id")?, number("user_version")?)?;

@@ -1,10 +1,11 @@
 //! Reads partitions: whole runs of stored batches in one short transaction, the
 //! last of them kept where a limit cut it.
 
-use super::connection::Connection;
+use super::connection::{Connection, is_damage};
 use super::run::{Budget, Joining, Run};
 use super::schema::first_offset;
 use super::shared::{Place, Shared, execute, roll_back};
+use crate::record_batch::Damage;
 use crate::{FetchLimits, Fetched, Positions, Reader};
 use headwater_core::{Error, Position, Records, Result, TopicPartition};
 use rusqlite::OptionalExtension;
@@ -347,14 +348,19 @@ impl Input {
         ))?;
         let mut rows = shared.sql(statement.query((start, self.place.id.last_batch())))?;
         let mut joining = Joining::default();
-        let (mut records, mut bytes) = (0, 0);
+        let (mut records, mut bytes, mut next) = (0, 0, self.offset);
         while records < share && (bytes < budget.bytes || records == 0) {
-            let Some(row) = shared.sql(rows.next())? else {
+            let row = rows.next().map_err(|error| match is_damage(&error) {
+                true => Damage::PAGE.at(&self.partition, next),
+                false => shared.error(error),
+            })?;
+            let Some(row) = row else {
                 return Ok((joining.finish(), true));
             };
             let first = first_offset(shared.sql(row.get(0))?);
             let span: u32 = shared.sql(row.get(1))?;
             let end = first + u64::from(span);
+            next = end;
             if end <= self.offset {
                 // The batch that was looked for ends before the offset.
                 continue;

@@ -289,7 +289,12 @@ impl Shared {
 
     /// Names the file in an error of SQLite.
     pub(super) fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
-        result.map_err(|error| super::connection::storage_error(&self.file, error))
+        result.map_err(|error| self.error(error))
+    }
+
+    /// As [`Shared::sql`], of an error.
+    pub(super) fn error(&self, error: rusqlite::Error) -> Error {
+        super::connection::storage_error(&self.file, error)
     }
 }
 

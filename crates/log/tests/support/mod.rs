@@ -91,6 +91,13 @@ pub fn say(line: impl std::fmt::Display) {
         .unwrap();
 }
 
+/// The file of a log as a database, through the layer that checks its pages. A log
+/// must have been opened in this process before.
+pub fn sqlite(file: &Path) -> rusqlite::Connection {
+    let flags = rusqlite::OpenFlags::default();
+    rusqlite::Connection::open_with_flags_and_vfs(file, flags, c"headwater").unwrap()
+}
+
 /// A directory in memory, if the system has one, where a disk would only be slow.
 pub fn memory_directory() -> tempfile::TempDir {
     let memory = tempfile::tempdir_in("/dev/shm");
