@@ -5,6 +5,10 @@
 
 pub mod faulty;
 pub mod functions;
+#[cfg(target_os = "linux")]
+#[path = "../../../log/tests/support/image.rs"]
+pub mod image;
+pub mod lap_job;
 pub mod oracle;
 
 use headwater::core::env::{Env, ManualClock, Random};
