@@ -15,7 +15,9 @@
 //!
 //! The file says itself whether its pages are checked: byte 20 of its header is the
 //! number of bytes left to us. Logs of version 1 have none and stay as they are. If
-//! that byte alone is damaged, the checksum of the first page tells.
+//! that byte alone is damaged, the checksum of the first page tells. Another program
+//! may read the file; what it writes (the `sqlite3` shell) has no checksum and counts
+//! as damaged.
 //!
 //! ```text
 //! SQLite ──▶ our table of methods ──▶ the system's table of methods ──▶ file

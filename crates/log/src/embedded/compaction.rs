@@ -17,7 +17,7 @@
 //!
 //! | State | What it does | Then |
 //! |---|---|---|
-//! | waiting | looks whether the dirty part has [`Options::compaction_bytes`] and is as large as the clean one | mapping |
+//! | waiting | looks whether the dirty part has [`compaction_bytes`](super::Options::compaction_bytes) and is as large as the clean one | mapping |
 //! | mapping | reads the dirty part and notes the newest offset of each key, at most [`KEYS_MAX`] of them: what does not fit is beyond the horizon | rewriting |
 //! | rewriting | reads some batches, drops what has a newer record below the horizon, joins what is left of small ones, and swaps them in one transaction | itself, or finishing |
 //! | finishing | notes `clean_to = horizon` in `cleanings` | waiting |
@@ -33,11 +33,12 @@
 //! - **The newest batches stay**: the end of a partition follows from its last
 //!   batch, and positions near the end name records that exist.
 //! - **A tombstone goes only where it cannot be missed**: every older record of its
-//!   key was gone when a pass ended, and that was [`Options::tombstone_retention`]
-//!   ago. Only who has been reading for all that time, or comes back to a position
-//!   of before, could still have the older record and not see the tombstone. The
-//!   reader refuses that by `partitions.tombstones_to`, which names the last
-//!   tombstone that went. `cleanings` remembers when which offset was reached.
+//!   key was gone when a pass ended, and that was
+//!   [`tombstone_retention`](super::Options::tombstone_retention) ago. Only who has
+//!   been reading for all that time, or comes back to a position of before, could
+//!   still have the older record and not see the tombstone. The reader refuses that
+//!   by `partitions.tombstones_to`, which names the last tombstone that went.
+//!   `cleanings` remembers when which offset was reached.
 //! - **Nobody else rewrites**: this runs in the process that holds
 //!   `housekeeping.lock`. Each transaction still checks that the topic is there and
 //!   that it deletes the rows it has read.
@@ -61,8 +62,6 @@
 
 use super::append::BATCH_BYTES;
 use super::connection::Connection;
-#[expect(unused_imports, reason = "the documentation links to it")]
-use super::open::Options;
 use super::retention::{Size, count_new};
 use super::schema::{PartitionId, first_offset};
 use super::shared::{Shared, Written};
@@ -81,7 +80,7 @@ const KEYS_MAX: usize = (1 << 20) / 8 * 7;
 const STEP_BYTES_MAX: u64 = 512 << 10;
 const STEP_BATCHES_MAX: usize = 256;
 
-/// The share of [`Options::compaction_bytes`] that is left alone at the end.
+/// The share of `compaction_bytes` that is left alone at the end.
 const TAIL_SHARE: u64 = 16;
 
 /// What a record takes beside its key and value, for sizes that need no encoding.
