@@ -1,8 +1,8 @@
 //! What stays of a compacted topic, and what readers see of it.
 
 use super::support::{WAIT, append, at, count, ok, positions_of, read_to_end, reader_at_start};
-use crate::{FetchLimits, Fetched, Log, TopicConfig};
-use headwater_core::{Position, Records, RecordsBuilder};
+use crate::{FetchLimits, Fetched, Log, Reader, TopicConfig};
+use headwater_core::{Position, Records, RecordsBuilder, TopicPartition};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -44,28 +44,29 @@ fn numbers(fetched: &[Fetched]) -> Vec<(u64, Position)> {
     fetched.iter().flat_map(each).collect()
 }
 
-/// The newest record of each key stays, and every one without a key, each at its
-/// position. A reader that was in the middle when older ones went sees no older
-/// one after a newer one and misses no newest one; positions of before, of records
-/// that are gone too, can be read from.
-pub fn a_compacted_topic_keeps_the_newest_of_each_key(log: &dyn Log) {
+/// What a log has been given and what three readers saw of it.
+struct Churned {
+    /// The position of each record.
+    positions: Vec<Position>,
+    /// What is left for who reads from the start.
+    left: Vec<(u64, Position)>,
+    /// What a reader saw that was in the middle all the time.
+    seen: Vec<(u64, Position)>,
+    middle: Box<dyn Reader>,
+}
+
+/// Appends until most of it has been compacted.
+fn churn(log: &dyn Log, partition: &TopicPartition) -> Churned {
     const BATCH: u64 = 100;
     /// Some logs compact much later; then all of it is still there.
     const WRITTEN_MAX: u64 = 40_000;
-    let config = TopicConfig {
-        compacted: true,
-        retention_ms: Some(1),
-        ..TopicConfig::default()
-    };
-    ok(log.create_topic("t", &config));
-    let partition = at("t", 0);
-    let mut positions = Vec::new();
-    let mut live = reader_at_start(log, std::slice::from_ref(&partition));
-    let mut middle = reader_at_start(log, std::slice::from_ref(&partition));
-    let mut seen = Vec::new();
+    let from = std::slice::from_ref(partition);
+    let mut live = reader_at_start(log, from);
+    let mut middle = reader_at_start(log, from);
+    let (mut positions, mut seen) = (Vec::new(), Vec::new());
     let mut written = 0;
-    let left = loop {
-        append(log, &partition, records(written..written + BATCH));
+    loop {
+        append(log, partition, records(written..written + BATCH));
         written += BATCH;
         while (positions.len() as u64) < written {
             let new = ok(live.poll(WAIT, FetchLimits::default()));
@@ -78,53 +79,66 @@ pub fn a_compacted_topic_keeps_the_newest_of_each_key(log: &dyn Log) {
             ..FetchLimits::default()
         };
         seen.extend(numbers(&ok(middle.poll(Duration::ZERO, few))));
-        if written % (10 * BATCH) == 0 {
-            let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
-            let fetched = read_to_end(&mut *reader, FetchLimits::default());
-            let is_compacted = (count(&fetched) as u64) < written / 4;
-            if is_compacted || WRITTEN_MAX <= written {
-                break fetched;
-            }
+        if written % (10 * BATCH) != 0 {
+            continue;
         }
-    };
-    let left = numbers(&left);
-    assert!(
-        left.iter()
-            .all(|&(number, at)| positions[number as usize] == at)
-    );
-    let newest = |numbers: &[(u64, Position)]| {
-        let mut newest = BTreeMap::new();
-        for &(number, _) in numbers {
-            // A record without a key is one of its own.
-            let key = key_of(number).map_or((number, vec![]), |key| (0, key));
-            let before = newest.insert(key, number);
-            assert!(before < Some(number), "older ones come first");
+        let fetched = read_to_end(&mut *reader_at_start(log, from), FetchLimits::default());
+        if (count(&fetched) as u64) < written / 4 || WRITTEN_MAX <= written {
+            return Churned {
+                positions,
+                left: numbers(&fetched),
+                seen,
+                middle,
+            };
         }
-        newest
+    }
+}
+
+/// The newest number of each key; a record without one is one of its own.
+fn newest(numbers: &[(u64, Position)]) -> BTreeMap<(u64, Vec<u8>), u64> {
+    let mut newest = BTreeMap::new();
+    for &(number, _) in numbers {
+        let key = key_of(number).map_or((number, vec![]), |key| (0, key));
+        let before = newest.insert(key, number);
+        assert!(before < Some(number), "older ones come first");
+    }
+    newest
+}
+
+/// The newest record of each key stays, and every one without a key, each at its
+/// position. A reader that was in the middle when older ones went sees no older
+/// one after a newer one and misses no newest one; positions of before, of records
+/// that are gone too, can be read from.
+pub fn a_compacted_topic_keeps_the_newest_of_each_key(log: &dyn Log) {
+    let config = TopicConfig {
+        compacted: true,
+        retention_ms: Some(1),
+        ..TopicConfig::default()
     };
-    let all: Vec<_> = (0..written)
-        .map(|number| (number, positions[number as usize]))
-        .collect();
+    ok(log.create_topic("t", &config));
+    let partition = at("t", 0);
+    let mut churned = churn(log, &partition);
+    let positions = &churned.positions;
+    let written = positions.len() as u64;
+    let all: Vec<_> = (0..).zip(positions.iter().copied()).collect();
     let expected = newest(&all);
-    assert_eq!(newest(&left), expected);
-    seen.extend(numbers(&read_to_end(&mut *middle, FetchLimits::default())));
-    assert_eq!(
-        newest(&seen),
-        expected,
-        "a reader in the middle misses nothing"
-    );
-    assert!(
-        seen.iter()
-            .all(|&(number, at)| positions[number as usize] == at)
-    );
+    assert_eq!(newest(&churned.left), expected);
+    let rest = read_to_end(&mut *churned.middle, FetchLimits::default());
+    churned.seen.extend(numbers(&rest));
+    let seen = newest(&churned.seen);
+    assert_eq!(seen, expected, "a reader in the middle misses nothing");
+    for &(number, at) in churned.left.iter().chain(&churned.seen) {
+        assert_eq!(
+            positions[number as usize], at,
+            "a record keeps its position"
+        );
+    }
     for number in [0, 1, 4, written / 3, written / 2, written - 1] {
         let position = positions[number as usize];
         let mut reader = ok(log.reader(&[(partition.clone(), position)]));
         let fetched = numbers(&ok(reader.poll(WAIT, FetchLimits::default())));
-        let at = fetched
-            .first()
-            .map(|first| first.1)
-            .expect("the last record stays");
+        let at = fetched.first().map(|first| first.1);
+        let at = at.expect("the last record stays");
         let kept = expected.values().map(|&number| positions[number as usize]);
         let next = kept.filter(|&kept| position <= kept).min();
         assert!(

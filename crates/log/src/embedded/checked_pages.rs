@@ -274,7 +274,7 @@ unsafe extern "C" fn write(
 fn is_page(bytes: &[u8], offset: i64) -> bool {
     bytes.len() >= PAGE_BYTES_MIN
         && bytes.len().is_power_of_two()
-        && offset as u64 % bytes.len() as u64 == 0
+        && (offset as u64).is_multiple_of(bytes.len() as u64)
 }
 
 /// A page that was reserved and never written is empty.

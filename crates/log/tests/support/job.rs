@@ -29,7 +29,7 @@ fn outputs(seed: u64, number: u64) -> (Records, Records) {
     let mut c = RecordsBuilder::default();
     for _ in 0..random(&mut seed) % 60 + 20 {
         let key = [(random(&mut seed) % 30) as u8];
-        let value = (!random(&mut seed).is_multiple_of(5)).then(|| [number as u8; 50]);
+        let value = (!random(&mut seed).is_multiple_of(5)).then_some([number as u8; 50]);
         c.push(Some(&key), value.as_ref().map(|value| &value[..]), 0, None);
     }
     (a.finish(), c.finish())
@@ -109,7 +109,7 @@ impl Job {
             CommitOutcome::Unknown { reason } => return Err(Error::unavailable(reason)),
         }
         self.next += 1;
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             self.producer.append(&at("p"), flushed(self.next_flush))?;
             // What was queued stays queued: the second flush may succeed.
             let again = self.producer.flush();
