@@ -28,6 +28,18 @@ fn open_eager(directory: &Path, interval: Duration, tombstones: Duration) -> Arc
     EmbeddedLog::open(directory, options).unwrap()
 }
 
+/// Tidies up. A process that another test starts at this moment holds all files of
+/// this one, locks too, until it runs its own program: then it takes another try.
+fn tidy(log: &EmbeddedLog) {
+    for _ in 0..1_000 {
+        if log.tidy().unwrap() {
+            return;
+        }
+        Env::system().clock.sleep(Duration::from_millis(10));
+    }
+    panic!("nobody else has the log for ten seconds");
+}
+
 const NEVER: Duration = Duration::from_secs(3_600);
 
 fn make_compacted(log: &dyn Log, name: &str) {
@@ -112,7 +124,7 @@ fn any_sequence_of_changes_folds_to_the_same_table() {
             fold(&mut model, &changes);
             append(&*log, "t", changes);
             match random(&mut seed) % 12 {
-                0 | 1 => assert!(log.tidy().unwrap()),
+                0 | 1 => tidy(&log),
                 2 => {
                     let limits = FetchLimits {
                         records_max: random(&mut seed) as usize % 50 + 1,
@@ -144,7 +156,7 @@ fn any_sequence_of_changes_folds_to_the_same_table() {
                 assert_eq!(table(&*log, "t").0, model);
             }
         }
-        log.tidy().unwrap();
+        tidy(&log);
         let (left, count) = table(&*log, "t");
         assert_eq!(left, model);
         assert!(
@@ -184,7 +196,7 @@ fn a_tombstone_goes_after_what_it_deletes_and_never_unnoticed() {
     append(&*log, "t", changes(0..99, None));
     fill();
     fill();
-    log.tidy().unwrap();
+    tidy(&log);
     let (left, count) = table(&*log, "t");
     assert_eq!(
         (left.len(), count),
@@ -196,7 +208,7 @@ fn a_tombstone_goes_after_what_it_deletes_and_never_unnoticed() {
 
     Env::system().clock.sleep(retention);
     fill();
-    log.tidy().unwrap();
+    tidy(&log);
     let (left, count) = table(&*log, "t");
     assert_eq!(
         (left.len(), count),
@@ -250,7 +262,7 @@ fn key_churn_leaves_the_file_at_its_size() {
             append(&*log, "windows", changes(open - 2_000..open - 1_000, None));
         }
         if round % 10 == 9 {
-            log.tidy().unwrap();
+            tidy(&log);
         }
         if round % 25 == 24 {
             sizes.push(size(directory.path(), "log.db"));
@@ -281,7 +293,7 @@ fn a_topic_deleted_while_it_is_compacted_leaves_nothing() {
         assert_eq!(left.len(), 100, "round {round}");
         assert!(log.delete_topic("t").unwrap());
     }
-    log.tidy().unwrap();
+    tidy(&log);
     drop(log);
     let file = sqlite(&directory.path().join("log.db"));
     for table in ["batches", "partitions", "cleanings"] {
@@ -307,7 +319,7 @@ fn damage_is_reported_and_other_topics_are_compacted() {
         "UPDATE batches SET records = zeroblob(500) WHERE id = (SELECT min(id) FROM batches)",
     )
     .unwrap();
-    let error = log.tidy().unwrap_err();
+    let error = (0..1_000).find_map(|_| log.tidy().err()).unwrap();
     assert_eq!(error.class(), Class::Internal, "{error}");
     assert!(
         error
@@ -394,9 +406,9 @@ fn a_kill_while_compacting_loses_nothing() {
 fn who_may_not_tidy_is_told() {
     let directory = memory_directory();
     let first = open(directory.path());
-    assert!(first.tidy().unwrap());
+    tidy(&first);
     let second = open(directory.path());
     assert!(!second.tidy().unwrap());
     drop(first);
-    assert!(second.tidy().unwrap());
+    tidy(&second);
 }
