@@ -52,8 +52,12 @@ pub(super) fn error(doing: &str, fault: &Fault) -> Error {
     )
 }
 
-/// As [`error`], with what the client last logged where nobody answered.
+/// As [`error`], with what the client knows: why it has ended, what no retry mends,
+/// and what it last logged where nobody answered.
 pub(super) fn client_error(doing: &str, client: &Client, fault: &Fault) -> Error {
+    if let Some(ended) = client.ended() {
+        return error(doing, &ended);
+    }
     let events = client.events();
     if let Some(refused) = events.refused() {
         return error(doing, &refused);

@@ -107,7 +107,7 @@ impl Producer for KafkaProducer {
         match outbox.take_ends() {
             Ok(_) => Ok(()),
             Err(error) => {
-                if outbox.client().is_ended() {
+                if outbox.client().ended().is_some() {
                     // Its identity is used up: the next append starts anew.
                     self.outbox = None;
                     self.backlog.clear();

@@ -415,10 +415,10 @@ impl Input {
         if self.fault.is_some() {
             return None;
         }
-        if !self.queue.has_taken() {
-            if let Some(position) = self.queue.take(left.records.min(TAKE_MAX)) {
-                self.position_after = self.position_after.max(position);
-            }
+        if !self.queue.has_taken()
+            && let Some(position) = self.queue.take(left.records.min(TAKE_MAX))
+        {
+            self.position_after = self.position_after.max(position);
         }
         let mut part = Part::new(self.queue.taken_count().min(left.records));
         let mut fault = None;

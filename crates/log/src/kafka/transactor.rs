@@ -142,7 +142,11 @@ impl KafkaTransactor {
                         outbox.client().events().last_line().unwrap_or_default()
                     ))));
                 }
-                outbox.take_ends().map_err(Refused)?
+                let ended = outbox.take_ends();
+                ended.map_err(|error| match error.class() {
+                    Class::Fenced => Broken(error),
+                    _ => Refused(error),
+                })?
             }
             _ => Ends::new(),
         };

@@ -7,18 +7,20 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A cluster of brokers on loopback; dropping it stops them.
-pub struct Brokers {
+pub(crate) struct Brokers {
     child: Child,
     /// `None` once it is to end.
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     /// Where clients connect.
-    pub addresses: String,
+    pub(crate) addresses: String,
+    /// Where the brokers listen, behind a proxy.
+    pub(crate) listening: String,
 }
 
 impl Brokers {
     /// One broker.
-    pub fn start() -> Brokers {
+    pub(crate) fn start() -> Brokers {
         Brokers::start_with(&[])
     }
 
@@ -26,7 +28,7 @@ impl Brokers {
     ///
     /// # Panics
     /// If they cannot start: Java is missing, or the jars cannot be fetched.
-    pub fn start_with(options: &[&str]) -> Brokers {
+    pub(crate) fn start_with(options: &[&str]) -> Brokers {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
         let mut child = Command::new("python3")
             .arg(script)
@@ -40,12 +42,14 @@ impl Brokers {
         let mut answers = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         answers.read_line(&mut line).expect("it answers");
-        let Some(addresses) = line.trim().strip_prefix("ready ") else {
+        let ready = line.trim().strip_prefix("ready ");
+        let Some((addresses, listening)) = ready.and_then(|ready| ready.split_once(' ')) else {
             let _ = child.wait();
             panic!("no broker could be started; the reason stands above");
         };
         Brokers {
             addresses: addresses.into(),
+            listening: listening.into(),
             child,
             commands,
             answers,
@@ -56,7 +60,7 @@ impl Brokers {
     ///
     /// # Panics
     /// If it is refused.
-    pub fn tell(&mut self, command: &str) {
+    pub(crate) fn tell(&mut self, command: &str) {
         let commands = self.commands.as_mut().expect("it has not ended");
         writeln!(commands, "{command}").expect("it listens");
         let mut line = String::new();

@@ -32,8 +32,6 @@ pub(in super::super) enum OffsetSpec {
     Earliest,
     /// The one after the last.
     Latest,
-    /// The first at or after this time in milliseconds.
-    At(i64),
 }
 
 /// A topic as the cluster describes it.
@@ -136,8 +134,8 @@ fn offsets(event: &Event) -> Result<Offsets, Fault> {
 fn offset_of(entry: Entry) -> (TopicPartition, Result<u64, Fault>) {
     let offset = match (entry.code, u64::try_from(entry.offset)) {
         (0, Ok(offset)) => Ok(offset),
-        // No record is that young: what comes next will be.
-        (0, Err(_)) => Ok(u64::MAX),
+        // The leader was just elected and does not know it yet.
+        (0, Err(_)) => Err(Fault::of(code::TIMED_OUT)),
         (code, _) => Err(Fault::of(code)),
     };
     (TopicPartition::new(entry.topic, entry.partition), offset)
@@ -191,7 +189,6 @@ impl Client {
             let spec = match spec {
                 OffsetSpec::Earliest => -2,
                 OffsetSpec::Latest => -1,
-                OffsetSpec::At(time) => (*time).max(0),
             };
             list.push(&partition.topic, partition.partition, spec)?;
         }

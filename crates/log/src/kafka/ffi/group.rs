@@ -1,11 +1,8 @@
 //! A consuming client as a member of a group.
 
-use super::{
-    Client, Event, Fault, Partitions, Queue, code, codes, entries_of, millis, sys, text_of,
-};
+use super::{Client, Event, Fault, Partitions, Queue, code, codes, entries_of, sys, text_of};
 use crate::kafka::wake::Wake;
 use headwater_core::TopicPartition;
-use std::ffi::c_int;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,19 +161,6 @@ impl Client {
         // SAFETY: the client lives; what is returned is ours.
         let metadata = unsafe { sys::rd_kafka_consumer_group_metadata(self.raw()) };
         NonNull::new(metadata).map(GroupMetadata)
-    }
-
-    /// The name that the group has given this member.
-    pub(in super::super) fn member_id(&self) -> String {
-        // SAFETY: the client lives; the text is ours and is freed by its own call.
-        unsafe {
-            let id = sys::rd_kafka_memberid(self.raw());
-            let text = text_of(id);
-            if !id.is_null() {
-                sys::rd_kafka_mem_free(self.raw(), id.cast());
-            }
-            text
-        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Messages: consuming a partition in batches, producing one by one.
 
-use super::{
-    Client, Events, Fault, Partitions, Queue, c_string, code, codes, millis, sys, text_of,
-};
+use super::{Client, Fault, Partitions, Queue, c_string, code, codes, millis, sys, text_of};
 use crate::kafka::wake::Wake;
 use headwater_core::{Header, Headers};
 use std::collections::VecDeque;
@@ -410,11 +408,6 @@ impl PartitionQueue {
         // SAFETY: the topic lives.
         unsafe { sys::rd_kafka_consume_stop(self.topic.raw(), self.partition as i32) };
         self.begin(offset)
-    }
-
-    /// What has happened inside the client.
-    pub(in super::super) fn events(&self) -> &Events {
-        self.topic.client.events()
     }
 }
 

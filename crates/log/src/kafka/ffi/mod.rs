@@ -18,7 +18,7 @@ pub(super) use admin::{
     GroupOffset, Isolation, NewTopic, OffsetSpec, OffsetsAsked, TopicDescription,
 };
 pub(super) use group::{GroupEvent, GroupEvents, GroupMetadata};
-pub(super) use messages::{Consumed, Delivered, Deliveries, Message, PartitionQueue, Topic};
+pub(super) use messages::{Consumed, Deliveries, Message, PartitionQueue, Topic};
 
 use super::wake::{Bell, Wake};
 use headwater_core::TopicPartition;
@@ -549,11 +549,20 @@ impl Client {
         &self.events
     }
 
-    /// Whether it can do nothing any more.
-    pub(super) fn is_ended(&self) -> bool {
+    /// Why it can do nothing any more, if that is so.
+    pub(super) fn ended(&self) -> Option<Fault> {
         let mut text = [0; TEXT_MAX];
-        // SAFETY: client and buffer live.
-        unsafe { codes::rd_kafka_fatal_error(self.raw(), text.as_mut_ptr(), TEXT_MAX) != 0 }
+        // SAFETY: client and buffer live, and librdkafka ends the text within it.
+        unsafe {
+            match codes::rd_kafka_fatal_error(self.raw(), text.as_mut_ptr(), TEXT_MAX) {
+                0 => None,
+                code => Some(Fault {
+                    text: text_of(text.as_ptr()),
+                    is_fatal: true,
+                    ..Fault::of(code)
+                }),
+            }
+        }
     }
 
     /// Sends what waits for more company to be sent with, and waits a moment.
