@@ -1,6 +1,8 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up what it
 # needs: a virtual environment with pinned tools, and the extension module.
-# Needed beforehand: a Rust toolchain (1.95 or newer) and Python 3.11 or newer.
+# Needed beforehand: a Rust toolchain (1.95 or newer), a C and C++ compiler, make and
+# perl (for the Kafka client), and Python 3.11 or newer; for the tests on real brokers
+# Java 17 and Maven.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +10,7 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: demo test setup build lint test-rust test-python test-crash test-fuzz trust soak repeat bench clean
+.PHONY: demo test setup build lint test-rust test-python test-crash test-fuzz test-kafka kafka trust soak repeat bench clean
 
 demo: build
 	$(BIN)/headwater demo $(DEMO)
@@ -19,6 +21,7 @@ test: build
 	@./scripts/timed "Python tests" $(MAKE) --no-print-directory test-python
 	@./scripts/timed "crash tests" $(MAKE) --no-print-directory test-crash
 	@./scripts/timed "fuzzing" $(MAKE) --no-print-directory test-fuzz
+	@./scripts/timed "Kafka tests" $(MAKE) --no-print-directory test-kafka
 
 setup: $(VENV)/.ready
 
@@ -42,8 +45,8 @@ lint: build
 	cargo clippy --release --workspace --exclude headwater-python --all-targets --quiet -- -D warnings
 	$(LIKE_MATURIN) cargo clippy --release --package headwater-python --quiet -- -D warnings
 	cargo xtask tidy
-	$(BIN)/ruff check --quiet python examples benchmarks scripts
-	$(BIN)/ruff format --check --quiet python examples benchmarks scripts
+	$(BIN)/ruff check --quiet python examples benchmarks scripts scripts/kafka
+	$(BIN)/ruff format --check --quiet python examples benchmarks scripts scripts/kafka
 	$(BIN)/mypy
 
 test-rust:
@@ -58,6 +61,13 @@ test-crash: build
 # Ten seconds a target, from the stored corpus.
 test-fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),10)
+
+# Apache Kafka from its jars, fetched once. The tests start brokers of their own.
+kafka:
+	@$(PYTHON) scripts/kafka fetch
+
+test-kafka: kafka
+	cargo test --release --quiet --package headwater-log --test kafka -- --test-threads 3
 
 # Goes on where the table of RELIABILITY.md says that it stopped, and appends to it.
 trust: build

@@ -57,4 +57,24 @@ mod tests {
             assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
         }
     }
+
+    #[test]
+    fn partitions_equal_those_of_the_java_client() {
+        let cases = include_str!("partitioner_cases.txt");
+        let mut count = 0;
+        for line in cases.lines().filter(|line| !line.starts_with('#')) {
+            let mut words = line.split(' ');
+            let mut word = || words.next().expect("a line has four words");
+            let digits = word();
+            let key: Vec<u8> = (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits"))
+                .collect();
+            assert_eq!(murmur2(&key).cast_signed().to_string(), word(), "{line}");
+            assert_eq!(partition_of(&key, 7).to_string(), word(), "{line}");
+            assert_eq!(partition_of(&key, 12).to_string(), word(), "{line}");
+            count += 1;
+        }
+        assert_eq!(count, 300);
+    }
 }

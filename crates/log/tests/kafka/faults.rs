@@ -70,7 +70,7 @@ fn lost_replies_repeat_and_lose_nothing() {
 fn write_all(log: &dyn Log, total: u64, mut before: impl FnMut(u64)) {
     const STEP: u64 = 2;
     let clock = Env::system().clock;
-    let deadline = clock.monotonic() + Duration::from_secs(120);
+    let deadline = clock.monotonic() + Duration::from_secs(240);
     let mut attempt = || -> Result<bool> {
         let member = log.join("g", &[])?;
         let mut transactor = member.transactor(0)?;
@@ -92,7 +92,13 @@ fn write_all(log: &dyn Log, total: u64, mut before: impl FnMut(u64)) {
         match attempt() {
             Ok(true) => return,
             Ok(false) => eprintln!("a commit in doubt"),
-            Err(error) if error.class() == Class::Unavailable => eprintln!("{error}"),
+            Err(error) if error.class() == Class::Unavailable => {
+                eprintln!("{:?} {error}", clock.monotonic());
+                if error.to_string().contains("still in doubt") {
+                    eprintln!("STUCK");
+                    clock.sleep(Duration::from_secs(20));
+                }
+            }
             Err(error) => panic!("{error}"),
         }
         assert!(clock.monotonic() < deadline, "it comes to an end");
