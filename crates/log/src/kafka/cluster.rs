@@ -9,24 +9,33 @@ use super::positions;
 use crate::{Bounds, Committed, TopicConfig, TopicInfo};
 use headwater_core::{Error, Position, Result, TopicPartition};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long to wait between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How late a request that was given up may still arrive, at a broker that was frozen.
+const LATE_REQUEST_MAX: Duration = Duration::from_secs(120);
 
 /// The cluster, and a client that asks it.
 pub(super) struct Cluster {
     pub(super) options: Options,
     /// It has no fetch under way that would hold a question up.
     admin: Arc<Client>,
+    /// When an opening of transactions was last given up without an answer.
+    opening_lost_at: Mutex<Option<Duration>>,
 }
 
 impl Cluster {
     pub(super) fn new(options: Options) -> Result<Arc<Cluster>> {
         options.check()?;
         let admin = Cluster::client(&options, Kind::Producer, &options.settings_with(&[]))?;
-        Ok(Arc::new(Cluster { options, admin }))
+        Ok(Arc::new(Cluster {
+            options,
+            admin,
+            opening_lost_at: Mutex::default(),
+        }))
     }
 
     fn client(options: &Options, kind: Kind, settings: &[(String, String)]) -> Result<Arc<Client>> {
@@ -42,6 +51,25 @@ impl Cluster {
     /// The client that asks questions.
     pub(super) fn admin(&self) -> &Arc<Client> {
         &self.admin
+    }
+
+    /// Remembers that an opening of transactions was given up: it may still arrive.
+    pub(super) fn opening_was_lost(&self) {
+        let mut lost_at = self
+            .opening_lost_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *lost_at = Some(self.options.env.clock.monotonic());
+    }
+
+    /// Whether an opening of our own that was given up may have arrived just now.
+    pub(super) fn may_fence_itself(&self) -> bool {
+        let lost_at = self
+            .opening_lost_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = self.options.env.clock.monotonic();
+        lost_at.is_some_and(|at| now < at + LATE_REQUEST_MAX)
     }
 
     /// Calls until it succeeds, fails for good, or the time is up.
@@ -298,20 +326,11 @@ impl Cluster {
         Ok(all.collect())
     }
 
-    /// What a group has committed, in order, without what was committed in topics
-    /// that are gone.
+    /// What a group has committed, in order.
     pub(super) fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
         let stored = self.stored(group, &[])?;
-        let mut topics: Vec<&str> = stored.iter().map(|at| &*at.partition.topic).collect();
-        topics.sort_unstable();
-        topics.dedup();
-        let exist = self.retry("describing topics", |left| {
-            self.admin.describe_topics(&topics, left)
-        })?;
-        let exists = |place: &TopicPartition| exist.iter().any(|topic| topic.name == *place.topic);
         let mut committed: Vec<_> = stored
             .iter()
-            .filter(|at| exists(&at.partition))
             .map(|at| positions::decode(at.partition.clone(), at.offset, &at.metadata))
             .collect();
         committed.sort_by(|left, right| left.0.cmp(&right.0));

@@ -28,9 +28,11 @@
 
 use super::cluster::Cluster;
 use super::errors;
-use super::ffi::{Client, GroupEvent, GroupEvents, GroupMetadata, Kind, code};
+use super::ffi::{Client, Fault, GroupEvent, GroupEvents, GroupMetadata, Kind, code};
 use super::instance::Identity;
+use super::options::Guarantee;
 use super::positions;
+use super::repeating::RepeatingTransactor;
 use super::transactor::KafkaTransactor;
 use super::wake::Wake;
 use crate::{Committed, Member, Transactor};
@@ -199,10 +201,11 @@ impl Member for KafkaMember {
     }
 
     fn transactor(&self, worker: usize) -> Result<Box<dyn Transactor>> {
-        Ok(Box::new(KafkaTransactor::open(
-            self.shared.clone(),
-            worker,
-        )?))
+        let shared = self.shared.clone();
+        match shared.cluster.options.guarantee {
+            Guarantee::ExactlyOnce => Ok(Box::new(KafkaTransactor::open(shared, worker)?)),
+            Guarantee::AtLeastOnce => Ok(Box::new(RepeatingTransactor::new(shared)?)),
+        }
     }
 }
 
@@ -241,12 +244,32 @@ impl Membership {
             .ok_or_else(|| Error::internal("a consumer with a group has no group metadata"))
     }
 
+    /// Positions as the broker keeps them.
+    pub(super) fn offsets(
+        &self,
+        committed: &[(TopicPartition, Committed)],
+    ) -> Result<Vec<(TopicPartition, u64, String)>> {
+        crate::check_metadata(committed)?;
+        let offset = |(partition, committed): &(TopicPartition, Committed)| {
+            let (place, true_name) = self.place(partition)?;
+            let (offset, text) = positions::encode(true_name.as_deref(), committed);
+            Ok((place, offset, text))
+        };
+        committed.iter().map(offset).collect()
+    }
+
+    /// Commits positions outside a transaction.
+    pub(super) fn commit_offsets(
+        &self,
+        offsets: &[(TopicPartition, u64, String)],
+    ) -> Result<(), Fault> {
+        let limit = self.cluster.options.request_timeout;
+        self.client.commit_offsets(offsets, limit)
+    }
+
     /// The topic whose offsets hold the positions of a name, made if it is an
     /// internal one that is missing; the true name if it is another.
-    pub(super) fn place(
-        &self,
-        partition: &TopicPartition,
-    ) -> Result<(TopicPartition, Option<Arc<str>>)> {
+    fn place(&self, partition: &TopicPartition) -> Result<(TopicPartition, Option<Arc<str>>)> {
         if positions::is_topic_name(&partition.topic) {
             return Ok((partition.clone(), None));
         }

@@ -31,6 +31,7 @@ mod outbox;
 mod positions;
 mod producer;
 mod reader;
+mod repeating;
 mod timestamps;
 mod transactor;
 mod wake;

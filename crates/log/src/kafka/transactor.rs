@@ -21,9 +21,13 @@
 //! | 3 the group's offsets join the transaction | a stale generation | aborted, `Unavailable` |
 //! | | another took the identity | the client goes, `Fenced` |
 //! | | anything else | the client goes, `Unavailable` |
-//! | 4 the end of the transaction | another took the identity | the client goes, `Fenced` |
+//! | 4 the end of the transaction | another took the identity¹ | the client goes, `Fenced` |
 //! | | it must be aborted | the client goes, `Unavailable` |
 //! | | anything else | the client goes, **unknown** |
+//!
+//! ¹ Brokers say the same to a transaction that took longer than its timeout, and where
+//! an opening of our own, given up without an answer, arrives late. Then it is
+//! `Unavailable`.
 //!
 //! Before step 4 nothing can have been committed: a client that goes leaves an open
 //! transaction, which the next one of its identity aborts, or the broker in time.
@@ -38,8 +42,7 @@ use super::errors;
 use super::ffi::{Fault, Kind, code};
 use super::member::Membership;
 use super::outbox::Outbox;
-use super::positions;
-use crate::{CommitOutcome, Committed, Ends, PositionsOf, Transactor};
+use crate::{CommitOutcome, Ends, PositionsOf, Transactor};
 use headwater_core::{Class, Error, Records, Result, TopicPartition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,6 +60,7 @@ pub(super) struct KafkaTransactor {
     is_open: bool,
     /// What the client had lost when the transaction began.
     losses_at_begin: u64,
+    began_at: Duration,
     pending_bytes: usize,
     /// The partitions that this writer has committed to before.
     known: BTreeSet<TopicPartition>,
@@ -80,6 +84,7 @@ impl KafkaTransactor {
             outbox: None,
             is_open: false,
             losses_at_begin: 0,
+            began_at: Duration::ZERO,
             pending_bytes: 0,
             known: BTreeSet::new(),
         };
@@ -105,6 +110,9 @@ impl KafkaTransactor {
             // A predecessor's transaction may have to be settled first.
             let limit = options.transaction_timeout + options.request_timeout;
             client.init_transactions(limit).map_err(|fault| {
+                if errors::class_of(&fault) == Class::Unavailable {
+                    cluster.opening_was_lost();
+                }
                 let doing = format!("opening transactions transactional.id=`{id}`");
                 errors::client_error(&doing, &client, &fault)
             })?;
@@ -123,6 +131,7 @@ impl KafkaTransactor {
                 return Err(error);
             }
             self.losses_at_begin = losses;
+            self.began_at = self.membership.cluster.options.env.clock.monotonic();
             self.is_open = true;
         }
         self.outbox()
@@ -151,8 +160,7 @@ impl KafkaTransactor {
             _ => Ends::new(),
         };
         let committed = positions(&ends).map_err(Refused)?;
-        crate::check_metadata(&committed).map_err(Refused)?;
-        let offsets = self.offsets(&committed).map_err(Refused)?;
+        let offsets = self.membership.offsets(&committed).map_err(Refused)?;
         if offsets.is_empty() && !self.is_open {
             return Ok(());
         }
@@ -181,6 +189,25 @@ impl KafkaTransactor {
         }
     }
 
+    /// Whether a broker that calls this identity fenced need not mean that another
+    /// has it: it aborts a transaction that takes too long in the same way, and an
+    /// opening of our own that was given up may have arrived late.
+    fn is_own_doing(&self) -> bool {
+        let cluster = &self.membership.cluster;
+        let options = &cluster.options;
+        let open_for = options.env.clock.monotonic().saturating_sub(self.began_at);
+        let is_late = self.is_open && options.transaction_timeout.mul_f64(0.8) <= open_for;
+        is_late || cluster.may_fence_itself()
+    }
+
+    /// What a fenced identity means for the caller.
+    fn fenced(&self, error: Error) -> Error {
+        if error.class() != Class::Fenced || !self.is_own_doing() {
+            return error;
+        }
+        Error::unavailable(format!("a transaction was aborted by the brokers: {error}"))
+    }
+
     /// Waits until the first commit of a partition can be listed. The next owner might
     /// be given the partition before the end of the transaction reaches the group's
     /// offsets, and a list leaves out what was never committed before.
@@ -192,19 +219,6 @@ impl KafkaTransactor {
         if self.membership.cluster.wait_stable(group, &new).is_ok() {
             self.known.extend(new);
         }
-    }
-
-    /// The positions as the broker keeps them.
-    fn offsets(
-        &self,
-        committed: &[(TopicPartition, Committed)],
-    ) -> Result<Vec<(TopicPartition, u64, String)>> {
-        let offset = |(partition, committed): &(TopicPartition, Committed)| {
-            let (place, true_name) = self.membership.place(partition)?;
-            let (offset, text) = positions::encode(true_name.as_deref(), committed);
-            Ok((place, offset, text))
-        };
-        committed.iter().map(offset).collect()
     }
 
     /// Ends the open transaction without a trace; a client that cannot is given up.
@@ -266,7 +280,8 @@ impl Transactor for KafkaTransactor {
         let limit = self.limit();
         // A partition that does not exist is found out before a transaction begins.
         self.outbox()?.slot(partition)?;
-        self.begin()?.queue_all(partition, &records, limit)?;
+        let queued = self.begin()?.queue_all(partition, &records, limit);
+        queued.map_err(|error| self.fenced(error))?;
         self.pending_bytes += byte_count(&records);
         Ok(())
     }
@@ -289,6 +304,7 @@ impl Transactor for KafkaTransactor {
                 Err(error)
             }
             Err(Ending::Broken(error)) => {
+                let error = self.fenced(error);
                 (self.outbox, self.is_open) = (None, false);
                 Err(error)
             }
@@ -313,7 +329,7 @@ impl Drop for KafkaTransactor {
 }
 
 /// The bytes of keys and values.
-fn byte_count(records: &Records) -> usize {
+pub(super) fn byte_count(records: &Records) -> usize {
     let spans = records.keys.iter().chain(&records.values);
     spans.map(|span| span.len as usize).sum()
 }

@@ -9,6 +9,7 @@ mod faults;
 mod groups;
 mod promises;
 mod proxy;
+mod repeating;
 
 use headwater_core::{Position, Records, RecordsBuilder, TopicPartition};
 use headwater_log::kafka::{KafkaLog, Options};

@@ -156,6 +156,37 @@ impl Client {
         unsafe { text_of(sys::rd_kafka_rebalance_protocol(self.raw())) == "COOPERATIVE" }
     }
 
+    /// Commits offsets, each with metadata, as the member that this client is.
+    pub(in super::super) fn commit_offsets(
+        self: &Arc<Self>,
+        offsets: &[(TopicPartition, u64, String)],
+        limit: Duration,
+    ) -> Result<(), Fault> {
+        let mut list = Partitions::new(offsets.len());
+        for (partition, offset, metadata) in offsets {
+            list.push_with_metadata(partition, *offset as i64, metadata)?;
+        }
+        let queue = Queue::new(self, &Arc::default());
+        // SAFETY: client, list and queue live; the list is copied. The answer is an
+        // event of the queue.
+        Fault::check(unsafe {
+            codes::rd_kafka_commit_queue(
+                self.raw(),
+                list.raw(),
+                queue.raw(),
+                None,
+                std::ptr::null_mut(),
+            )
+        })?;
+        let event = queue.poll(limit);
+        let event = event.ok_or_else(|| Fault::of(code::TIMED_OUT))?;
+        event.check()?;
+        // SAFETY: the event lives and is of this kind; its list lives as long.
+        let entries = unsafe { entries_of(sys::rd_kafka_event_topic_partition_list(event.raw())) };
+        let refused = entries.iter().find(|entry| entry.code != 0);
+        refused.map_or(Ok(()), |entry| Err(Fault::of(entry.code)))
+    }
+
     /// Who we are in the group now; `None` before the first assignment.
     pub(in super::super) fn group_metadata(&self) -> Option<GroupMetadata> {
         // SAFETY: the client lives; what is returned is ours.

@@ -62,6 +62,20 @@ mod codes {
             rk: *mut sys::rd_kafka_t,
             partitions: *const sys::rd_kafka_topic_partition_list_t,
         ) -> c_int;
+        pub(super) fn rd_kafka_commit_queue(
+            rk: *mut sys::rd_kafka_t,
+            offsets: *const sys::rd_kafka_topic_partition_list_t,
+            queue: *mut sys::rd_kafka_queue_t,
+            callback: Option<
+                unsafe extern "C" fn(
+                    *mut sys::rd_kafka_t,
+                    c_int,
+                    *mut sys::rd_kafka_topic_partition_list_t,
+                    *mut c_void,
+                ),
+            >,
+            opaque: *mut c_void,
+        ) -> c_int;
         pub(super) fn rd_kafka_seek(
             topic: *mut sys::rd_kafka_topic_t,
             partition: i32,
@@ -344,6 +358,10 @@ unsafe extern "C" fn on_log(
         (events, text_of(facility), text_of(text))
     };
     let Some(events) = events else { return };
+    // A setting of one kind of client says nothing about the others.
+    if facility == "CONFWARN" {
+        return;
+    }
     if facility == "REQTMOUT" {
         events.losses.fetch_add(1, Ordering::AcqRel);
     }
