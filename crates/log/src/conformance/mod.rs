@@ -109,3 +109,73 @@ pub fn run_with(visibility: Visibility, make: &mut dyn FnMut() -> Arc<dyn Log>) 
     }
     assert!(broken.is_empty(), "broken promises, see above: {broken:?}");
 }
+
+const PROMISES: &[(&str, Promise)] = &[
+    ("topics_are_made_once", topics_are_made_once),
+    ("wrong_topics_are_refused", wrong_topics_are_refused),
+    ("records_keep_their_order", records_keep_their_order),
+    (
+        "a_flushed_append_is_seen_by_every_reader",
+        a_flushed_append_is_seen_by_every_reader,
+    ),
+    (
+        "every_kind_of_record_survives",
+        every_kind_of_record_survives,
+    ),
+    (
+        "limits_and_resume_tokens_lose_nothing",
+        limits_and_resume_tokens_lose_nothing,
+    ),
+    (
+        "one_record_is_returned_whatever_its_size",
+        one_record_is_returned_whatever_its_size,
+    ),
+    ("partitions_take_turns", partitions_take_turns),
+    ("at_end_means_the_end", at_end_means_the_end),
+    ("seek_goes_on_elsewhere", seek_goes_on_elsewhere),
+    (
+        "an_error_of_one_partition_loses_no_other",
+        an_error_of_one_partition_loses_no_other,
+    ),
+    (
+        "retention_passed_names_both_positions",
+        retention_passed_names_both_positions,
+    ),
+    ("a_deleted_topic_is_gone", a_deleted_topic_is_gone),
+    ("waiting_counts_records", waiting_counts_records),
+    ("a_waiting_reader_is_woken", a_waiting_reader_is_woken),
+    ("a_poll_without_records_waits", a_poll_without_records_waits),
+    (
+        "an_aborted_transaction_is_never_seen",
+        an_aborted_transaction_is_never_seen,
+    ),
+    (
+        "what_is_not_committed_is_not_seen",
+        what_is_not_committed_is_not_seen,
+    ),
+    (
+        "a_commit_says_where_partitions_end",
+        a_commit_says_where_partitions_end,
+    ),
+    (
+        "a_commit_may_name_its_own_ends",
+        a_commit_may_name_its_own_ends,
+    ),
+    (
+        "a_lone_member_owns_all_partitions",
+        a_lone_member_owns_all_partitions,
+    ),
+    (
+        "positions_and_metadata_are_kept",
+        positions_and_metadata_are_kept,
+    ),
+    ("metadata_is_bounded", metadata_is_bounded),
+    ("an_empty_commit_succeeds", an_empty_commit_succeeds),
+    ("a_group_has_one_owner", a_group_has_one_owner),
+    ("an_earlier_member_is_fenced", an_earlier_member_is_fenced),
+    (
+        "a_forgotten_group_starts_anew",
+        a_forgotten_group_starts_anew,
+    ),
+    ("workers_commit_side_by_side", workers_commit_side_by_side),
+];

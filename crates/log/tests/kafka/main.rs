@@ -3,6 +3,8 @@
 //! Not a part of a plain `cargo test`, because it needs Java and fetches Apache
 //! Kafka once: `make test-kafka`.
 
+#![expect(clippy::unwrap_used, reason = "a failure ends the test")]
+
 #[path = "../support/kafka.rs"]
 mod brokers;
 mod faults;
