@@ -284,13 +284,15 @@ impl KafkaReader {
     }
 
     /// Waits for brokers' answers about idle inputs, and for what they say is there.
-    /// Returns early with records.
+    /// Returns early with records, unless some input is new: so that all partitions
+    /// take part from the first poll on.
     fn settle(&mut self, left: &mut Left, fetched: &mut Vec<Fetched>) {
         let deadline = self.now() + ANSWER_WAIT_MAX;
         let idle = self.idle(fetched);
         if idle.is_empty() {
             return;
         }
+        let is_first = idle.iter().any(|index| !self.inputs[*index].was_asked);
         self.asked = None;
         self.ask(&idle, Isolation::Uncommitted);
         // Inputs whose end is not their position, with the visible end once known.
@@ -322,7 +324,9 @@ impl KafkaReader {
             self.hand_out(left, fetched);
             behind.retain(|&(index, end, visible)| {
                 let input = &mut self.inputs[index];
-                if input.fault.is_some() || input.queue.has_taken() {
+                let is_full = left.records == 0 || left.bytes == 0;
+                let has_more = input.queue.has_taken() || (is_full && input.queue.has_arrived());
+                if input.fault.is_some() || has_more {
                     return false;
                 }
                 if fetched.iter().any(|part| part.partition == input.partition) {
@@ -336,7 +340,8 @@ impl KafkaReader {
             });
             let has_records = fetched.iter().any(|part| !part.records.is_empty());
             let now = self.now();
-            if (self.asked.is_none() && (behind.is_empty() || has_records)) || deadline <= now {
+            let is_done = behind.is_empty() || (has_records && !is_first);
+            if (self.asked.is_none() && is_done) || deadline <= now {
                 return;
             }
             self.wake.wait(deadline - now);

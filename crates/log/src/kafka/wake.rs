@@ -56,6 +56,11 @@ impl Bell {
         self.has_rung.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether it has rung; it stays so.
+    pub(super) fn has_rung(&self) -> bool {
+        self.has_rung.load(Ordering::Acquire)
+    }
+
     /// Keeps it rung: there is more to take.
     pub(super) fn keep(&self) {
         self.has_rung.store(true, Ordering::Release);

@@ -366,6 +366,11 @@ impl PartitionQueue {
         !self.taken.is_empty()
     }
 
+    /// Whether something has arrived that was not taken yet.
+    pub(in super::super) fn has_arrived(&self) -> bool {
+        self.queue.bell().has_rung()
+    }
+
     /// The number of messages at hand.
     pub(in super::super) fn taken_count(&self) -> usize {
         self.taken.len()
