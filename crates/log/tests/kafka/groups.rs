@@ -4,7 +4,7 @@ use crate::brokers::Brokers;
 use crate::{at, committed_at, numbers, open, partitions, read_all};
 use headwater_core::env::Env;
 use headwater_core::{Class, TopicPartition};
-use headwater_log::kafka::{GroupProtocol, Options};
+use headwater_log::kafka::{GroupProtocol, Instance, Options};
 use headwater_log::{CommitOutcome, Committed, FetchLimits, Log, Member, fixed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn addresses() -> String {
 /// A log as the process `instance` has it.
 fn log_of(instance: &str, group_protocol: GroupProtocol) -> Arc<dyn Log> {
     let mut options = Options::new(addresses());
-    options.instance = instance.into();
+    options.instance = Instance::Named(instance.into());
     options.group_protocol = group_protocol;
     options.revoke_timeout = Duration::from_secs(20);
     open(options)
@@ -115,7 +115,7 @@ fn a_member_too_many_gets_an_empty_share() {
 fn an_owner_that_does_not_give_up_in_time_loses_its_membership() {
     let topic = "stubborn";
     let mut options = Options::new(addresses());
-    options.instance = "1".into();
+    options.instance = Instance::Named("1".into());
     options.revoke_timeout = Duration::from_secs(2);
     let first = open(options);
     let second = log_of("2", GroupProtocol::Classic);
@@ -180,7 +180,7 @@ fn a_static_member_comes_back_to_its_partitions() {
     let topic = "static";
     let member = |name: &str| {
         let mut options = Options::new(addresses());
-        options.instance = name.into();
+        options.instance = Instance::Named(name.into());
         options.group_instance_id = Some(name.into());
         let log = open(options);
         let _ = log.create_topic(topic, &partitions(4)).unwrap();

@@ -12,6 +12,7 @@ mod groups;
 mod promises;
 mod proxy;
 mod repeating;
+mod security;
 
 use headwater_core::{Position, Records, RecordsBuilder, TopicPartition};
 use headwater_log::kafka::{KafkaLog, Options};
