@@ -86,6 +86,7 @@ impl Cluster {
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
             };
+            self.admin.serve_errors();
             let error = client_error(doing, &self.admin, &fault);
             if error.class() != headwater_core::Class::Unavailable || left.is_zero() {
                 return Err(error);
