@@ -18,6 +18,7 @@ pub mod batch;
 pub mod column;
 pub mod env;
 pub mod error;
+pub mod fault;
 pub mod json;
 mod json_rows;
 pub mod partitioner;

@@ -1,0 +1,300 @@
+//! Random programs: what runs in a simulation.
+
+use crate::functions::{Registry, count};
+use crate::oracle::Rules;
+use crate::seed::Seed;
+use headwater::operators::Functions;
+use headwater::{
+    Aggregate, AggregateFunction, Closing, DataFrame, Emit, ErrorPolicy, Settings, WindowLength,
+    WindowSpec, col,
+};
+use serde_json::Value as Json;
+use std::time::Duration;
+
+/// A step of a pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Keeps the rows whose field is above a bound.
+    FilterAbove(&'static str, i64),
+    /// Sets `y` to twice a field and one.
+    Double(&'static str),
+    /// Sets `ok`; fails where the id can be divided.
+    FailSome(i64),
+    /// Counts the rows of each key, some twice and some not passed on, until the key
+    /// has been silent for so long.
+    Count(Option<i64>),
+    /// Sends a copy to a topic.
+    Tee(&'static str),
+    /// Aggregates a field.
+    Window(Rules, &'static str),
+}
+
+/// A chain of steps from a topic to a topic.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The application that runs it.
+    pub application: usize,
+    /// What it reads.
+    pub input: &'static str,
+    /// What it does.
+    pub steps: Vec<Step>,
+    /// Where its rows go.
+    pub output: &'static str,
+    /// The sink that gets them too.
+    pub sink: Option<&'static str>,
+}
+
+/// One application: a program, and how it is run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// How many processes run it.
+    pub processes: usize,
+    /// How it is run.
+    pub settings: Settings,
+}
+
+/// Everything that runs.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// The topics with their numbers of partitions.
+    pub topics: Vec<(&'static str, u32)>,
+    /// In the order of the flow.
+    pub pipelines: Vec<Pipeline>,
+    /// The applications.
+    pub programs: Vec<Program>,
+}
+
+impl Topology {
+    /// A random one.
+    pub fn random(seed: &mut Seed) -> Topology {
+        let count = |seed: &mut Seed| *seed.pick(&[1, 1, 2, 3]);
+        let topics = vec![
+            ("in", count(seed)),
+            ("mid", count(seed)),
+            ("out", count(seed)),
+            ("copy", count(seed)),
+        ];
+        let is_chained = seed.hits(2);
+        let is_one_program = seed.hits(3);
+        let has_sink = seed.hits(3);
+        let sink = has_sink.then_some("rows");
+        let (first, ends_in_windows) = random_steps(seed, false);
+        let mut pipelines = vec![Pipeline {
+            application: 0,
+            input: "in",
+            steps: first,
+            output: if is_chained { "mid" } else { "out" },
+            sink,
+        }];
+        if is_chained {
+            pipelines.push(Pipeline {
+                application: usize::from(!is_one_program),
+                input: "mid",
+                steps: random_steps(seed, ends_in_windows).0,
+                output: "out",
+                sink: None,
+            });
+        }
+        let applications = 1 + pipelines.iter().map(|known| known.application).max().unwrap_or(0);
+        let programs = (0..applications)
+            .map(|number| {
+                let has_sink = has_sink && number == 0;
+                Program {
+                    name: ["first", "second"][number],
+                    processes: match has_sink {
+                        true => 1,
+                        false => *seed.pick(&[1, 1, 2, 3]),
+                    },
+                    settings: random_settings(seed, ["first", "second"][number], has_sink),
+                }
+            })
+            .collect();
+        Topology {
+            topics,
+            pipelines,
+            programs,
+        }
+    }
+
+    /// The program of an application: its frames and functions.
+    pub fn program(&self, application: usize) -> (Vec<DataFrame>, Functions) {
+        let mut registry = Registry::default();
+        let mut frames = Vec::new();
+        let own = |pipeline: &&Pipeline| pipeline.application == application;
+        for (number, pipeline) in self.pipelines.iter().filter(own).enumerate() {
+            let mut frame = DataFrame::topic(pipeline.input);
+            for (at, step) in pipeline.steps.iter().enumerate() {
+                let name = format!("s{number}{at}");
+                frame = match step {
+                    Step::FilterAbove(field, bound) => frame.filter(col(field).gt(*bound)),
+                    Step::Double(field) => frame.assign("y", col(field) * 2 + 1),
+                    Step::FailSome(divisor) => {
+                        let divisor = *divisor;
+                        registry.apply(&frame, &name, false, move |row, _| fail_some(row, divisor))
+                    }
+                    Step::Count(ttl_ms) => {
+                        let ttl_ms = *ttl_ms;
+                        registry.apply(&frame, &name, true, move |row, state| {
+                            let count = count(state, ttl_ms);
+                            count_rows(row, count)
+                        })
+                    }
+                    Step::Tee(topic) => {
+                        frames.push(frame.to_topic(topic));
+                        frame
+                    }
+                    Step::Window(rules, field) => frame.window(spec(rules, field, &name)),
+                };
+            }
+            frames.push(frame.to_topic(pipeline.output));
+            if let Some(sink) = pipeline.sink {
+                frames.push(frame.sink(sink));
+            }
+        }
+        (frames, registry.functions)
+    }
+}
+
+fn random_steps(seed: &mut Seed, after_windows: bool) -> (Vec<Step>, bool) {
+    let mut steps = Vec::new();
+    let mut field = if after_windows { "total" } else { "x" };
+    let mut windows = 0;
+    let (mut has_count, mut has_tee) = (false, after_windows);
+    for _ in 0..1 + seed.below(4) {
+        let step = match seed.below(9) {
+            0 => Step::FilterAbove(field, seed.between(-3, 6)),
+            1 => Step::Double(field),
+            2 => Step::FailSome(*seed.pick(&[3, 7, 13])),
+            3 | 4 if !has_count => {
+                has_count = true;
+                Step::Count(*seed.pick(&[None, None, Some(80), Some(400)]))
+            }
+            5 if !has_tee => {
+                has_tee = true;
+                Step::Tee("copy")
+            }
+            6..=8 if windows < 2 => {
+                windows += 1;
+                let step = Step::Window(random_rules(seed), field);
+                field = "total";
+                step
+            }
+            _ => continue,
+        };
+        steps.push(step);
+    }
+    (steps, after_windows || windows > 0)
+}
+
+fn random_rules(seed: &mut Seed) -> Rules {
+    let (size, advance) = *seed.pick(&[(100, 100), (100, 30), (100, 50), (250, 250), (1, 1)]);
+    Rules {
+        size,
+        advance,
+        grace: *seed.pick(&[0, 0, 40, 200]),
+        is_by_key: seed.below(3) > 0,
+        is_final: seed.below(3) > 0,
+        key_timeout: *seed.pick(&[0, 150, 3_000, 900_000]),
+        key_retention: *seed.pick(&[300, 604_800_000]),
+    }
+}
+
+fn random_settings(seed: &mut Seed, name: &str, has_sink: bool) -> Settings {
+    let policy = match seed.below(4) {
+        0 => ErrorPolicy::Skip,
+        _ => ErrorPolicy::DeadLetter,
+    };
+    let interval = *seed.pick(&[None, None, Some(5), Some(100), Some(600)]);
+    Settings {
+        commit_interval: interval.map(Duration::from_millis),
+        commit_every: *seed.pick(&[0, 0, 1, 5, 17]),
+        // Workers that share a sink wait for each other outside the simulation.
+        workers: Some(match has_sink {
+            true => 1,
+            false => *seed.pick(&[1, 1, 2, 3]),
+        }),
+        batch_rows_max: *seed.pick(&[1, 7, 1_000]),
+        on_data_error: policy,
+        idle_timeout: seed.pick(&[None, Some(300), Some(1_500)]).map(Duration::from_millis),
+        ..Settings::new(name)
+    }
+}
+
+fn spec(rules: &Rules, field: &str, name: &str) -> WindowSpec {
+    let (size_ms, advance_ms) = (rules.size, rules.advance);
+    let length = match size_ms == advance_ms {
+        true => WindowLength::Tumbling { size_ms },
+        false => WindowLength::Hopping {
+            size_ms,
+            advance_ms,
+        },
+    };
+    let aggregate = |output: &str, function, has_input: bool| Aggregate {
+        output: output.into(),
+        function,
+        input: has_input.then(|| col(field)),
+    };
+    WindowSpec {
+        name: Some(name.into()),
+        grace_ms: rules.grace,
+        emit: match rules.is_final {
+            true => Emit::Final,
+            false => Emit::Current,
+        },
+        closing: match rules.is_by_key {
+            true => Closing::Key,
+            false => Closing::Partition,
+        },
+        key_timeout_ms: rules.key_timeout,
+        key_retention_ms: rules.key_retention,
+        aggregates: vec![
+            aggregate("total", AggregateFunction::Sum, true),
+            aggregate("n", AggregateFunction::Count, false),
+            aggregate("first", AggregateFunction::First, true),
+            aggregate("last", AggregateFunction::Last, true),
+        ],
+        ..WindowSpec::new(length)
+    }
+}
+
+/// The id of a row.
+fn id_of(row: &Json) -> i64 {
+    row.get("id").and_then(Json::as_i64).unwrap_or(-1)
+}
+
+/// See [`Step::FailSome`].
+///
+/// # Errors
+/// Why the row fails.
+pub fn fail_some(row: &Json, divisor: i64) -> Result<Vec<Json>, String> {
+    if id_of(row) % divisor == 0 {
+        return Err("an id that fails".into());
+    }
+    let mut row = row.clone();
+    if let Json::Object(fields) = &mut row {
+        fields.insert("ok".into(), true.into());
+    }
+    Ok(vec![row])
+}
+
+/// What a row becomes whose key has been counted: every fifth comes twice, every
+/// seventh not at all, and ids divisible by 11 fail after the state has changed.
+///
+/// # Errors
+/// Why the row fails.
+pub fn count_rows(row: &Json, count: i64) -> Result<Vec<Json>, String> {
+    if id_of(row) % 11 == 0 {
+        return Err("an unlucky id".into());
+    }
+    let mut row = row.clone();
+    if let Json::Object(fields) = &mut row {
+        fields.insert("count".into(), count.into());
+    }
+    Ok(match count {
+        count if count % 7 == 0 => Vec::new(),
+        count if count % 5 == 0 => vec![row.clone(), row],
+        _ => vec![row],
+    })
+}
