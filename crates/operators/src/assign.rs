@@ -50,11 +50,19 @@ impl Operator for Assign {
                 return Ok(None);
             }
             let Evaluated { column, errors } = expression.evaluate(&mut batch, step)?;
+            // A row that fails is kept as it was: its dead letter has no field that
+            // nobody could compute.
+            let before = (!errors.is_empty()).then(|| batch.clone());
             let Rows::Json(rows) = &mut batch.rows else {
                 unreachable!("rows were made objects before")
             };
             rows.assign(name, column);
-            batch = step.fail_rows(batch, errors);
+            if let Some(before) = before {
+                batch = batch.without(&errors);
+                for RowError { row, error } in errors {
+                    step.fail(&before, row as usize, error);
+                }
+            }
         }
         Ok(Some(batch))
     }

@@ -448,8 +448,10 @@ impl Model {
         self.advance(Some(idle_timeout));
     }
 
-    /// A row goes through the stages from one on.
+    /// A row goes through the stages from one on; an error is the text of the row that
+    /// fails, as it came to the stage where it does.
     fn push(&mut self, at: usize, row: Row) -> Result<(), String> {
+        let text = canonical(&row.value);
         let watermark = self.watermark;
         let Some(stage) = self.stages.get_mut(at) else {
             self.rows.push((self.output, row));
@@ -460,12 +462,12 @@ impl Model {
                 if let Step::Tee(topic) = step {
                     self.rows.push((topic, row.clone()));
                 }
-                plain(step, row)?
+                plain(step, row).map_err(|_| text)?
             }
             Stage::Count(ttl, counts) => {
                 let counted = counts.entry(row.key.clone()).or_default();
                 let count = counted.add(row.timestamp, *ttl);
-                let made = count_rows(&row.value, count)?;
+                let made = count_rows(&row.value, count).map_err(|_| text)?;
                 made.into_iter()
                     .map(|value| Row {
                         value,
@@ -473,7 +475,7 @@ impl Model {
                     })
                     .collect()
             }
-            Stage::Windows(windows) => windows.record(&row, watermark)?,
+            Stage::Windows(windows) => windows.record(&row, watermark).map_err(|_| text)?,
         };
         made.into_iter().try_for_each(|row| self.push(at + 1, row))
     }
@@ -488,8 +490,7 @@ impl Model {
             };
             for row in windows.advance(watermark, tick_timeout) {
                 let before = self.clone();
-                let text = canonical(&row.value);
-                if self.push(at + 1, row).is_err() {
+                if let Err(text) = self.push(at + 1, row) {
                     *self = before;
                     self.dead.push(text);
                 }

@@ -111,7 +111,7 @@ fn random_inputs(seed: &mut Seed) -> Vec<Input> {
             };
             let value = match seed.below(30) {
                 0 => Some("{\"x\":".to_owned()),
-                1 => None,
+                1 => Some("{\"x\":1}}".to_owned()),
                 _ => Some(random_text(seed, id, batch.1)),
             };
             Input {
@@ -171,7 +171,9 @@ pub(crate) fn probes(partition_of_input: impl Fn(&str) -> u32, partitions: u32) 
         let key = (0..)
             .map(|number| format!("flush{number}"))
             .find(|key| partition_of_input(key) == wanted);
-        probes.extend(key.map(|key| probe(&key, 200_001, WALL_MS + 7_200_000)));
+        probes.extend(key.map(|key| {
+            probe(&key, 200_001 + u64::from(wanted), WALL_MS + 7_200_000)
+        }));
     }
     probes
 }

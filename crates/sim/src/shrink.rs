@@ -11,9 +11,11 @@ const RUNS_MAX: usize = 300;
 /// halves, quarters and so on (delta debugging).
 pub fn shrink(script: &Script, bug: Option<Bug>) -> Script {
     let mut runs = 0;
+    let kind = run(script, bug).failure.map(|failure| kind_of(&failure));
     let mut fails = |candidate: &Script| {
         runs += 1;
-        runs <= RUNS_MAX && run(candidate, bug).failure.is_some()
+        let failure = || run(candidate, bug).failure;
+        runs <= RUNS_MAX && failure().map(|failure| kind_of(&failure)) == kind
     };
     let mut best = script.clone();
     best.faults = shorter(&best.faults, &mut |faults| {
@@ -31,6 +33,12 @@ pub fn shrink(script: &Script, bug: Option<Bug>) -> Script {
         fails(&candidate)
     });
     best
+}
+
+/// The first words of a failure: a shorter script must fail in the same way.
+fn kind_of(failure: &str) -> String {
+    let words: Vec<&str> = failure.split_whitespace().take(3).collect();
+    words.join(" ")
 }
 
 fn shorter<T: Clone>(list: &[T], fails: &mut dyn FnMut(&[T]) -> bool) -> Vec<T> {

@@ -47,6 +47,8 @@ pub(crate) struct Simulation {
     /// The next batch of the loader.
     next_batch: AtomicUsize,
     is_loaded: AtomicBool,
+    /// The processes that still run each application.
+    running: Vec<AtomicUsize>,
     /// The values that the log has acknowledged.
     pub(crate) acknowledged: Mutex<Vec<String>>,
     /// What runs reported, by application, and whether a run ended without a report.
@@ -71,6 +73,7 @@ pub fn run(script: &Script, bug: Option<Bug>) -> Outcome {
         disk,
         next_batch: AtomicUsize::new(0),
         is_loaded: AtomicBool::new(false),
+        running: (0..programs).map(|_| AtomicUsize::new(0)).collect(),
         acknowledged: Mutex::default(),
         reports: Mutex::new((0..programs).map(|_| Vec::new()).collect()),
         has_lost_reports: Mutex::new(vec![false; programs]),
@@ -137,6 +140,7 @@ impl Simulation {
 
     fn add_programs(self: &Arc<Self>) {
         for (application, program) in self.script.topology.programs.iter().enumerate() {
+            self.running[application].store(program.processes, Ordering::Release);
             for _ in 0..program.processes {
                 let own = Arc::clone(self);
                 self.world.add_process(move || own.live(application));
@@ -174,6 +178,7 @@ impl Simulation {
                 return;
             }
             if self.is_done(application) {
+                self.running[application].fetch_sub(1, Ordering::AcqRel);
                 return self.world.retire();
             }
         }
@@ -230,16 +235,18 @@ impl Simulation {
     /// Whether everything that will ever come has been processed.
     fn is_done(&self, application: usize) -> bool {
         let topology = &self.script.topology;
-        // In the order of the flow: what is before must be done too.
+        let name = topology.programs[application].name;
+        let mut own = topology
+            .pipelines
+            .iter()
+            .filter(|known| known.application == application);
+        // A tick of an application before this one may still send something.
+        let is_fed = self.running[..application]
+            .iter()
+            .all(|running| running.load(Ordering::Acquire) == 0);
         self.is_loaded.load(Ordering::Acquire)
-            && topology
-                .pipelines
-                .iter()
-                .filter(|known| known.application <= application)
-                .all(|known| {
-                    let name = topology.programs[known.application].name;
-                    self.log.is_at_end(name, known.input)
-                })
+            && is_fed
+            && own.all(|known| self.log.is_at_end(name, known.input))
     }
 
     /// The loader: appends the batches of a list, each once.

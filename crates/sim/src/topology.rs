@@ -75,12 +75,13 @@ impl Topology {
             ("mid", count(seed)),
             ("out", count(seed)),
             ("copy", count(seed)),
+            ("copy2", count(seed)),
         ];
         let is_chained = seed.hits(2);
         let is_one_program = seed.hits(3);
         let has_sink = seed.hits(3);
         let sink = has_sink.then_some("rows");
-        let (first, ends_in_windows) = random_steps(seed, false);
+        let (first, ends_in_windows) = random_steps(seed, false, "copy");
         let mut pipelines = vec![Pipeline {
             application: 0,
             input: "in",
@@ -92,7 +93,7 @@ impl Topology {
             pipelines.push(Pipeline {
                 application: usize::from(!is_one_program),
                 input: "mid",
-                steps: random_steps(seed, ends_in_windows).0,
+                steps: random_steps(seed, ends_in_windows, "copy2").0,
                 output: "out",
                 sink: None,
             });
@@ -157,11 +158,11 @@ impl Topology {
     }
 }
 
-fn random_steps(seed: &mut Seed, after_windows: bool) -> (Vec<Step>, bool) {
+fn random_steps(seed: &mut Seed, after_windows: bool, copy: &'static str) -> (Vec<Step>, bool) {
     let mut steps = Vec::new();
     let mut field = if after_windows { "total" } else { "x" };
     let mut windows = 0;
-    let (mut has_count, mut has_tee) = (false, after_windows);
+    let (mut has_count, mut has_tee) = (false, false);
     for _ in 0..1 + seed.below(4) {
         let step = match seed.below(9) {
             0 => Step::FilterAbove(field, seed.between(-3, 6)),
@@ -173,7 +174,7 @@ fn random_steps(seed: &mut Seed, after_windows: bool) -> (Vec<Step>, bool) {
             }
             5 if !has_tee => {
                 has_tee = true;
-                Step::Tee("copy")
+                Step::Tee(copy)
             }
             6..=8 if windows < 2 => {
                 windows += 1;

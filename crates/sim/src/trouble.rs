@@ -103,7 +103,8 @@ impl Fault {
     pub fn random(seed: &mut Seed, processes: usize) -> Fault {
         use Call::{Any, Append, Commit, Committed, Join, Look, Open, OpenFile, Poll};
         use Call::{SyncFile, WriteFile};
-        let stall = seed.below(1 << seed.below(15));
+        let magnitude = seed.below(15);
+        let stall = seed.below(1 << magnitude);
         let (call, nth_max, trouble) = match seed.below(26) {
             0..=3 => (Any, 300, Trouble::Kill),
             4 => (Commit, 12, Trouble::Kill),

@@ -176,7 +176,7 @@ impl State {
         let Some(found) = self.partition_mut(partition) else {
             return;
         };
-        found.open.remove(&transaction);
+        let first = found.open.remove(&transaction);
         found
             .records
             .retain(|record| commits || record.transaction != Some(transaction));
@@ -186,6 +186,14 @@ impl State {
             }
         }
         found.next += u64::from(has_markers);
+        let last = found.records.last().map(|record| record.offset);
+        if let Some(first) = first
+            && !has_markers
+            && last.is_none_or(|last| last < first)
+        {
+            // A log without surprises takes the offsets back.
+            found.next = first;
+        }
         self.has_news = true;
     }
 
