@@ -63,7 +63,8 @@ pub(crate) fn make_tasks(
             if !owned.contains(&partition) {
                 continue;
             }
-            let slot = match kept.remove(&partition) {
+            let kept = kept.remove(&partition);
+            let slot = match kept.filter(|slot| is_as_committed(slot, &partition, known)) {
                 Some(slot) => slot,
                 None => {
                     let begin = begin_at(known, &partition, info.id)?;
@@ -79,6 +80,25 @@ pub(crate) fn make_tasks(
         }
     }
     Ok(slots)
+}
+
+/// Whether a task that was kept is still what is committed. While a process waits for
+/// its assignment, a partition may go to another instance, which commits, and come
+/// back: what the process has kept of it is then the past.
+fn is_as_committed(slot: &TaskSlot, partition: &TopicPartition, known: &Known<'_>) -> bool {
+    let Some(committed) = known.committed.get(partition) else {
+        return false;
+    };
+    let named = slot.changelog_ends.iter();
+    let named = named.map(|(changelog, &end)| (changelog.topic.clone(), end));
+    TaskMetadata::decode(&committed.metadata).is_ok_and(|metadata| {
+        committed.position == slot.resume
+            && metadata.topic_id == slot.topic_id
+            && metadata.watermark_ms == slot.task.watermark
+            && metadata.is_ended == slot.is_ended
+            && metadata.clocks_ms == slot.task.tree.clocks()
+            && metadata.changelog_ends.into_iter().eq(named)
+    })
 }
 
 fn make_task(
@@ -224,12 +244,7 @@ fn restore_slot(known: &Known<'_>, partition: &TopicPartition, slot: &mut TaskSl
             }
         };
         if is_new && found > 0 {
-            return Err(Error::invalid(format!(
-                "there is state of the application but no position in the topic that it comes from, \
-                 which was perhaps deleted and made again: reset the application with \
-                 `headwater reset {}` or app.clear_state(), topic=`{}` changelog=`{changelog}`",
-                application.settings.name, partition.topic
-            )));
+            return Err(unknown_state(application, partition, &changelog));
         }
         match is_keyed {
             true => slot.keyed_changelog = Some(changelog),
@@ -239,6 +254,28 @@ fn restore_slot(known: &Known<'_>, partition: &TopicPartition, slot: &mut TaskSl
         }
     }
     Ok(())
+}
+
+/// A changelog holds state though no position was committed when this run joined.
+fn unknown_state(
+    application: &Application,
+    partition: &TopicPartition,
+    changelog: &TopicPartition,
+) -> Error {
+    let name = &application.settings.name;
+    let now = application.log.committed(name).unwrap_or_default();
+    if now.iter().any(|(known, _)| known == partition) {
+        // This process stood still while another took its place.
+        return Error::unavailable(format!(
+            "another instance has begun with the partition meanwhile, partition=`{partition}`"
+        ));
+    }
+    Error::invalid(format!(
+        "there is state of the application but no position in the topic that it comes from, \
+         which was perhaps deleted and made again: reset the application with \
+         `headwater reset {name}` or app.clear_state(), topic=`{}` changelog=`{changelog}`",
+        partition.topic
+    ))
 }
 
 /// One line for each input: what is read, from where, and why.

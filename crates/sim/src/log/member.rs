@@ -59,7 +59,10 @@ impl SimMember {
 impl Member for SimMember {
     fn assignment(&mut self) -> Result<Vec<TopicPartition>> {
         self.log.ask_coordinator(Call::Join, 1)?;
-        self.wait_for(|| self.log.state().come_back(&self.group, self.id))
+        let owned = self.wait_for(|| self.log.state().come_back(&self.group, self.id))?;
+        let world = &self.log.world;
+        world.say(&format!("member {} of {} owns {owned:?}", self.id, self.group));
+        Ok(owned)
     }
 
     fn is_changing(&self) -> bool {

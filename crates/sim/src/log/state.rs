@@ -236,8 +236,9 @@ impl State {
             let mut seen = BTreeSet::new();
             let mut kept = Vec::with_capacity(found.records.len());
             for record in std::mem::take(&mut found.records).into_iter().rev() {
-                let is_newest = seen.insert(record.key.clone());
-                match record.offset < end && !is_newest {
+                // What is not committed supersedes nothing.
+                let is_settled = record.offset < end;
+                match is_settled && !seen.insert(record.key.clone()) {
                     true => found.deleted.push(record),
                     false => kept.push(record),
                 }

@@ -262,6 +262,8 @@ impl Transactor for SimTransactor {
         self.bytes = 0;
         self.ends.clear();
         self.transaction = None;
+        let world = &self.log.world;
+        world.say(&format!("{} commits {known:?} ({trouble:?})", self.identity));
         let mut state = self.log.state();
         match trouble {
             Some(Trouble::RequestLost) => {}
