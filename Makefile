@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: demo test setup build lint test-rust test-python test-crash test-fuzz test-kafka kafka trust soak repeat bench clean
+.PHONY: demo test setup build lint test-rust test-python test-crash test-sim test-fuzz test-kafka kafka trust soak repeat bench clean
 
 demo: build
 	$(BIN)/headwater demo $(DEMO)
@@ -20,6 +20,7 @@ test: build
 	@./scripts/timed "Rust tests" $(MAKE) --no-print-directory test-rust
 	@./scripts/timed "Python tests" $(MAKE) --no-print-directory test-python
 	@./scripts/timed "crash tests" $(MAKE) --no-print-directory test-crash
+	@./scripts/timed "simulation" $(MAKE) --no-print-directory test-sim
 	@./scripts/timed "fuzzing" $(MAKE) --no-print-directory test-fuzz
 	@./scripts/timed "Kafka tests" $(MAKE) --no-print-directory test-kafka
 
@@ -43,6 +44,7 @@ LIKE_MATURIN = PYO3_BUILD_EXTENSION_MODULE=1 \
 lint: build
 	cargo fmt --all --check
 	cargo clippy --release --workspace --exclude headwater-python --all-targets --quiet -- -D warnings
+	cargo clippy --release --package headwater-sim --features faults --all-targets --quiet -- -D warnings
 	$(LIKE_MATURIN) cargo clippy --release --package headwater-python --quiet -- -D warnings
 	cargo xtask tidy
 	$(BIN)/ruff check --quiet python examples benchmarks scripts scripts/kafka
@@ -68,6 +70,11 @@ kafka:
 
 test-kafka: kafka
 	cargo test --release --quiet --package headwater-log --test kafka -- --test-threads 3
+
+# One seed drives clock, turns, log and disk faults: HEADWATER_SEEDS=n and
+# HEADWATER_SEED_FROM=n choose which.
+test-sim:
+	cargo test --release --quiet --package headwater-sim --features faults
 
 # Goes on where the table of RELIABILITY.md says that it stopped, and appends to it.
 trust: build

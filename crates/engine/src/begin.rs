@@ -9,7 +9,7 @@ use crate::settings::{OffsetReset, RunOptions, Start};
 use crate::task::Task;
 use crate::upstream::{Announcements, Upstream};
 use crate::worker::TaskSlot;
-use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition};
+use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition, fault};
 use headwater_log::{Ends, TopicConfig};
 use headwater_plan::{LogicalPlan, NodeId, Op, StoreUse};
 use headwater_state::{KeyedStore, StateStore};
@@ -92,6 +92,9 @@ fn is_as_committed(slot: &TaskSlot, partition: &TopicPartition, known: &Known<'_
     let named = slot.changelog_ends.iter();
     let named = named.map(|(changelog, &end)| (changelog.topic.clone(), end));
     TaskMetadata::decode(&committed.metadata).is_ok_and(|metadata| {
+        if fault!("kept-after-comeback") {
+            return true;
+        }
         committed.position == slot.resume
             && metadata.topic_id == slot.topic_id
             && metadata.watermark_ms == slot.task.watermark
@@ -177,7 +180,10 @@ fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Res
         return Ok(Begin {
             resume: committed.position,
             topic_id,
-            watermark: metadata.watermark_ms,
+            watermark: match fault!("watermark-forgotten") {
+                true => TimestampMs::MIN,
+                false => metadata.watermark_ms,
+            },
             is_ended: metadata.is_ended,
             clocks_ms: metadata.clocks_ms,
             upstream: metadata.upstream,

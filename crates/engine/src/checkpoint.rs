@@ -36,7 +36,7 @@
 
 use crate::metadata::TaskMetadata;
 use crate::worker::{EPOCH_MAX, TaskSlot, Worker};
-use headwater_core::{Error, RecordsBuilder, Result, TopicPartition};
+use headwater_core::{Error, RecordsBuilder, Result, TopicPartition, fault};
 use headwater_log::{CommitOutcome, Committed, Ends, Transactor};
 use headwater_state::StateStore;
 use std::collections::BTreeMap;
@@ -191,10 +191,14 @@ fn positions(
             .collect();
         slot.changelog_ends.extend(moved);
         let named = slot.changelog_ends.iter();
+        let watermark_ms = match slot.quiet {
+            Some(quiet) if fault!("tick-outside-commit") => quiet.since_watermark(),
+            _ => slot.task.watermark,
+        };
         let metadata = TaskMetadata {
             epoch,
             topic_id: slot.topic_id,
-            watermark_ms: slot.task.watermark,
+            watermark_ms,
             is_ended: slot.is_ended,
             clocks_ms: slot.task.tree.clocks(),
             upstream: slot.task.upstream.clone(),

@@ -37,6 +37,11 @@ impl Quiet {
         }
     }
 
+    /// Where the watermark stood when it became quiet.
+    pub(crate) fn since_watermark(&self) -> TimestampMs {
+        self.since_watermark
+    }
+
     /// Another fetch confirmed it.
     pub(crate) fn confirm(&mut self, now: Duration) {
         self.quiet_for += now.saturating_sub(self.last_confirmed).min(GAP_MAX);

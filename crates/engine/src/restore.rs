@@ -8,7 +8,7 @@
 //! written to the changelog, and there is nothing to restore.
 
 use headwater_core::env::Clock;
-use headwater_core::{Error, Position, Result, TopicPartition};
+use headwater_core::{Error, Position, Result, TopicPartition, fault};
 use headwater_log::{Bounds, FetchLimits, Log};
 use headwater_state::StateStore;
 use std::time::Duration;
@@ -35,7 +35,8 @@ pub(crate) fn restore(
     let Some(end) = end else {
         return Ok(0);
     };
-    let mut at = readable(log, clock, changelog, end)?.start;
+    let bounds = readable(log, clock, changelog, end)?;
+    let (mut at, end) = (bounds.start, end.min(bounds.end));
     let mut applied = 0;
     if end <= at {
         return Ok(applied);
@@ -78,7 +79,7 @@ fn readable(
     let deadline = clock.monotonic() + WAIT_MAX;
     loop {
         let bounds = log.bounds(changelog)?;
-        if end <= bounds.end {
+        if end <= bounds.end || fault!("restore-to-stable-end") {
             return Ok(bounds);
         }
         if deadline <= clock.monotonic() {

@@ -25,7 +25,7 @@ use crate::input::Input;
 use crate::retime::Moves;
 use crate::tree::{Entered, Marks, OutputLengths, Pass, Tree};
 use crate::upstream::Upstream;
-use headwater_core::{Batch, Cause, Positions, Result, TimestampMs, TopicPartition};
+use headwater_core::{Batch, Cause, Positions, Result, TimestampMs, TopicPartition, fault};
 use headwater_operators::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
 use headwater_state::KeyedStore;
 use std::collections::BTreeSet;
@@ -173,7 +173,9 @@ impl Task {
             self.watermark = self.watermark_without(&clocks, &effects.failures);
             return Ok(effects.masked(|_| true));
         }
-        if let Some(before) = &self.before_step {
+        if let Some(before) = &self.before_step
+            && !fault!("rerun-keeps-state")
+        {
             self.tree.roll_back(&mut self.keyed, &before.marks);
         }
         self.step_again(effects, failed, &entered.unwrap_or_default(), inputs)

@@ -49,8 +49,10 @@ pub enum Bug {
     ClosedMarkForgotten,
     /// Floats are summed per batch first.
     PartialFloatSums,
-    /// The watermark is not in the commit.
+    /// The watermark is not restored.
     WatermarkForgotten,
+    /// A task is kept although another instance has had its partition meanwhile.
+    KeptAfterComeback,
 }
 
 impl Bug {
@@ -76,6 +78,7 @@ impl Bug {
         Bug::ClosedMarkForgotten,
         Bug::PartialFloatSums,
         Bug::WatermarkForgotten,
+        Bug::KeptAfterComeback,
     ];
 
     /// The name of its point in the engine, if it has one.
@@ -87,6 +90,7 @@ impl Bug {
             Bug::ClosedMarkForgotten => Some("closed-mark-forgotten"),
             Bug::PartialFloatSums => Some("partial-float-sums"),
             Bug::WatermarkForgotten => Some("watermark-forgotten"),
+            Bug::KeptAfterComeback => Some("kept-after-comeback"),
             _ => None,
         }
     }

@@ -44,7 +44,9 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
                 let key = text_of(record.key.as_deref());
                 let text = canonical_text(&text_of(record.value.as_deref()).unwrap_or_default());
                 let place = ((*topic).to_owned(), number, key);
-                rows.entry(place).or_default().push((record.timestamp, text));
+                rows.entry(place)
+                    .or_default()
+                    .push((record.timestamp, text));
             }
         }
     }
@@ -125,7 +127,10 @@ fn check_pipeline(
 ) -> Result<(), String> {
     let program = &simulation.script.topology.programs[pipeline.application];
     let has_letters = matches!(program.settings.on_data_error, ErrorPolicy::DeadLetter);
-    let idle_ms = program.settings.idle_timeout.map(|idle| idle.as_millis() as i64);
+    let idle_ms = program
+        .settings
+        .idle_timeout
+        .map(|idle| idle.as_millis() as i64);
     for number in 0..simulation.partitions(pipeline.input) {
         let partition = TopicPartition::new(pipeline.input, number);
         let mut model = Model::new(pipeline);
@@ -190,7 +195,9 @@ fn replay(
             next += 1;
         }
         let bytes = committed.metadata.get(WATERMARK_AT..WATERMARK_AT + 8);
-        let watermark = bytes.and_then(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
+        let watermark = bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(i64::from_le_bytes);
         let watermark = watermark.ok_or("a commit without a watermark")?;
         if watermark < model.watermark() {
             return Err(format!(
@@ -199,7 +206,8 @@ fn replay(
             ));
         }
         if model.watermark() < watermark {
-            let idle_ms = idle_ms.ok_or_else(|| format!("time went on by itself in {partition}"))?;
+            let idle_ms =
+                idle_ms.ok_or_else(|| format!("time went on by itself in {partition}"))?;
             model.tick(watermark, idle_ms);
         }
     }
@@ -219,7 +227,11 @@ fn check_counts(
     number: u32,
     model: &Model,
 ) -> Result<(), String> {
-    if !pipeline.steps.iter().any(|step| matches!(step, Step::Count(_))) {
+    if !pipeline
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Count(_)))
+    {
         return Ok(());
     }
     let prefix = format!("changelog__{group}--");
@@ -258,7 +270,11 @@ fn check_counts(
             (key.clone(), (value, counted.expires))
         })
         .collect();
-    same_by(&format!("counts of {}[{number}]", pipeline.input), &found, &wanted)
+    same_by(
+        &format!("counts of {}[{number}]", pipeline.input),
+        &found,
+        &wanted,
+    )
 }
 
 fn check_files(

@@ -84,8 +84,7 @@ impl SimDisk {
 impl State {
     fn lose_power(&mut self) {
         let seed = &mut self.seed;
-        self.files
-            .retain(|_, file| file.has_name || !seed.hits(2));
+        self.files.retain(|_, file| file.has_name || !seed.hits(2));
         for file in self.files.values_mut() {
             let mut kept = file.synced.clone();
             let changed_from = file.synced.len().min(file.shown.len());

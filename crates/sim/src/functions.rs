@@ -12,7 +12,8 @@ use serde_json::Value as Json;
 use std::sync::Arc;
 
 /// What a record function does: the rows it gives, or why it fails.
-type Body = dyn Fn(&Json, &mut KeyedState<'_>) -> std::result::Result<Vec<Json>, String> + Send + Sync;
+type Body =
+    dyn Fn(&Json, &mut KeyedState<'_>) -> std::result::Result<Vec<Json>, String> + Send + Sync;
 
 struct RecordFunction(Box<Body>);
 
@@ -100,11 +101,15 @@ impl Function for RecordFunction {
     }
 
     fn batch(&self, _: &[(Box<str>, Column)], _: BatchForm) -> Result<Vec<(Box<str>, Column)>> {
-        Err(headwater::Error::invalid("the simulation has no batch functions"))
+        Err(headwater::Error::invalid(
+            "the simulation has no batch functions",
+        ))
     }
 
     fn invoke(&self, _: Option<&str>, _: &[ValueRef<'_>]) -> Result<Value> {
-        Err(headwater::Error::invalid("the simulation has no aggregators of its own"))
+        Err(headwater::Error::invalid(
+            "the simulation has no aggregators of its own",
+        ))
     }
 }
 

@@ -265,19 +265,27 @@ impl Windows {
         if rules.is_by_key {
             state.latest = state.latest.max(row.timestamp);
             state.moved = state.latest.max(watermark);
-            while let Some((&start, totals)) = state.open.first_key_value() {
-                if state.latest < start + rules.size + rules.grace {
-                    break;
-                }
-                if rules.is_final {
-                    rows.push(self.result(&key, start, totals));
-                }
-                state.closed = state.closed.max(start + rules.size);
-                state.open.pop_first();
-            }
+            rows.extend(self.close_passed(&key, &mut state));
         }
         self.keys.insert(key, state);
         Ok(rows)
+    }
+
+    /// Closes what a key's own time has passed.
+    fn close_passed(&self, key: &str, state: &mut Key) -> Vec<Row> {
+        let rules = self.rules;
+        let mut rows = Vec::new();
+        while let Some((&start, totals)) = state.open.first_key_value() {
+            if state.latest < start + rules.size + rules.grace {
+                break;
+            }
+            if rules.is_final {
+                rows.push(self.result(key, start, totals));
+            }
+            state.closed = state.closed.max(start + rules.size);
+            state.open.pop_first();
+        }
+        rows
     }
 
     /// What time has closed; called after every input. On a tick a key counts as
@@ -431,7 +439,9 @@ impl Model {
             return Err("too far ahead".into());
         }
         self.watermark = self.watermark.max(record.timestamp);
-        let key = record.key.map(|key| String::from_utf8_lossy(key).into_owned());
+        let key = record
+            .key
+            .map(|key| String::from_utf8_lossy(key).into_owned());
         let row = Row {
             key,
             value,

@@ -59,6 +59,10 @@ impl Script {
         let mut faults: Vec<Fault> = (0..count)
             .map(|_| Fault::random(&mut own, processes))
             .collect();
+        if own.hits(6) {
+            // Instances come and go all the time.
+            faults.extend((0..12).map(|_| Fault::rebalance(&mut own, processes)));
+        }
         // A file has no fencing: a zombie that writes it would need a lock, which the
         // embedded log has and this one has not.
         if topology.pipelines.iter().any(|known| known.sink.is_some()) {
@@ -171,9 +175,7 @@ pub(crate) fn probes(partition_of_input: impl Fn(&str) -> u32, partitions: u32) 
         let key = (0..)
             .map(|number| format!("flush{number}"))
             .find(|key| partition_of_input(key) == wanted);
-        probes.extend(key.map(|key| {
-            probe(&key, 200_001 + u64::from(wanted), WALL_MS + 7_200_000)
-        }));
+        probes.extend(key.map(|key| probe(&key, 200_001 + u64::from(wanted), WALL_MS + 7_200_000)));
     }
     probes
 }

@@ -75,7 +75,10 @@ pub fn describe(script: &Script) -> String {
     for program in &script.topology.programs {
         text += &format!("  program {program:?}\n");
     }
-    text += &format!("  topics {:?}\n  {:?}\n", script.topology.topics, script.nature);
+    text += &format!(
+        "  topics {:?}\n  {:?}\n",
+        script.topology.topics, script.nature
+    );
     for input in &script.inputs {
         text += &format!("  input {input:?}\n");
     }

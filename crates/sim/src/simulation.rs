@@ -171,7 +171,9 @@ impl Simulation {
                 }
                 Err(error) => {
                     let class = error.class();
-                    return self.world.fail(format!("the run ended with {class:?}: {error}"));
+                    return self
+                        .world
+                        .fail(format!("the run ended with {class:?}: {error}"));
                 }
             }
             if !self.world.is_current() {

@@ -98,7 +98,11 @@ impl Topology {
                 sink: None,
             });
         }
-        let applications = 1 + pipelines.iter().map(|known| known.application).max().unwrap_or(0);
+        let applications = 1 + pipelines
+            .iter()
+            .map(|known| known.application)
+            .max()
+            .unwrap_or(0);
         let programs = (0..applications)
             .map(|number| {
                 let has_sink = has_sink && number == 0;
@@ -218,7 +222,9 @@ fn random_settings(seed: &mut Seed, name: &str, has_sink: bool) -> Settings {
         }),
         batch_rows_max: *seed.pick(&[1, 7, 1_000]),
         on_data_error: policy,
-        idle_timeout: seed.pick(&[None, Some(300), Some(1_500)]).map(Duration::from_millis),
+        idle_timeout: seed
+            .pick(&[None, Some(300), Some(1_500)])
+            .map(Duration::from_millis),
         ..Settings::new(name)
     }
 }

@@ -99,6 +99,16 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// A group is shared out anew, at some call.
+    pub fn rebalance(seed: &mut Seed, processes: usize) -> Fault {
+        Fault {
+            process: seed.below(processes as u64) as usize,
+            call: Call::Any,
+            nth: seed.below(500),
+            trouble: Trouble::Rebalance,
+        }
+    }
+
     /// A random fault in one of the first `processes` processes, the applications.
     pub fn random(seed: &mut Seed, processes: usize) -> Fault {
         use Call::{Any, Append, Commit, Committed, Join, Look, Open, OpenFile, Poll};
@@ -132,7 +142,11 @@ impl Fault {
                 12,
                 *seed.pick(&[Trouble::IoError, Trouble::DiskFull]),
             ),
-            _ => (SyncFile, 12, *seed.pick(&[Trouble::SyncFails, Trouble::Kill])),
+            _ => (
+                SyncFile,
+                12,
+                *seed.pick(&[Trouble::SyncFails, Trouble::Kill]),
+            ),
         };
         Fault {
             process: seed.below(processes as u64) as usize,

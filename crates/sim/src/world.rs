@@ -282,7 +282,9 @@ impl World {
         inner.leave_if_dead(me);
         inner.calls += 1;
         if inner.calls > CALLS_MAX {
-            inner.failure.get_or_insert_with(|| "it does not come to an end".into());
+            inner
+                .failure
+                .get_or_insert_with(|| "it does not come to an end".into());
             inner.end_all();
         }
         let latency = Duration::from_micros(inner.seed.below(400));
@@ -306,7 +308,9 @@ impl World {
                 self.replace(&mut inner, me);
             }
             other => {
-                inner.for_log.extend(other.filter(|other| other.is_of_the_log()));
+                inner
+                    .for_log
+                    .extend(other.filter(|other| other.is_of_the_log()));
                 let one_in = inner.switch_one_in;
                 if !inner.seed.hits(one_in) {
                     inner.leave_if_dead(me);
@@ -322,7 +326,9 @@ impl World {
     pub(crate) fn wait(self: &Arc<Self>, duration: Duration, for_records: bool) {
         let Some(me) = FIBRE.get() else {
             // Outside any process: a test of the log alone.
-            Env::system().clock.sleep(Duration::from_millis(1).min(duration));
+            Env::system()
+                .clock
+                .sleep(Duration::from_millis(1).min(duration));
             self.inner().now += duration.min(Duration::from_millis(1));
             return;
         };
@@ -532,9 +538,10 @@ impl Inner {
         let count = self.counts.entry((process, call)).or_default();
         let nth = *count;
         *count += 1;
-        let fault = self.faults.iter().find(|fault| {
-            fault.process == process && fault.call == call && fault.nth == nth
-        })?;
+        let fault = self
+            .faults
+            .iter()
+            .find(|fault| fault.process == process && fault.call == call && fault.nth == nth)?;
         self.fired.push(*fault);
         Some(fault.trouble)
     }

@@ -99,11 +99,12 @@ pub use store::WindowStore;
 
 use crate::{Aggregators, Compiled, Functions, Operator, Step, evaluate};
 use callbacks::Callbacks;
-use headwater_core::{Batch, Column, Result, RowError};
+use headwater_core::{Batch, Column, ColumnBuilder, Result, RowError, ValueRef, fault};
 use headwater_plan::{Emit, StoreId, WindowSpec};
 use headwater_state::StateStore;
 use results::{Bounds, Results};
 use rules::Rules;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Aggregates rows by key and window of event time. A result is
@@ -185,6 +186,13 @@ impl Window {
             inputs.columns.push(input.column);
             inputs.errors.extend(input.errors);
         }
+        if fault!("partial-float-sums") {
+            inputs.columns = inputs
+                .columns
+                .iter()
+                .map(|column| partial(column, batch))
+                .collect();
+        }
         // Stable: of one row's errors the first aggregate's comes first.
         inputs.errors.sort_by_key(|error| error.row);
         inputs.errors.dedup_by_key(|error| error.row);
@@ -197,6 +205,28 @@ impl Window {
             end_ms: self.rules.end(start_ms),
         }
     }
+}
+
+/// For the planted bug of that name: floats are summed for each key of a batch first.
+fn partial(column: &Column, batch: &Batch) -> Column {
+    let mut sums: BTreeMap<Option<&[u8]>, (usize, f64)> = BTreeMap::new();
+    for row in 0..batch.len() {
+        if let ValueRef::Float(value) = column.value(row) {
+            let sum = sums.entry(batch.keys.get(row)).or_insert((row, 0.0));
+            *sum = (row, sum.1 + value);
+        }
+    }
+    let mut builder = ColumnBuilder::with_capacity(batch.len());
+    for row in 0..batch.len() {
+        match (column.value(row), sums.get(&batch.keys.get(row))) {
+            (ValueRef::Float(_), Some(&(last, sum))) if last == row => {
+                builder.push(ValueRef::Float(sum));
+            }
+            (ValueRef::Float(_), _) => builder.push(ValueRef::Float(0.0)),
+            (other, _) => builder.push(other),
+        }
+    }
+    builder.finish()
 }
 
 impl Operator for Window {

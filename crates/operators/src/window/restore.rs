@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::rules::Clock;
 use super::store::WindowStore;
 use super::windows::OpenWindow;
-use headwater_core::{Result, TimestampMs};
+use headwater_core::{Result, TimestampMs, fault};
 use headwater_state::ValueReader;
 use std::sync::Arc;
 
@@ -29,6 +29,9 @@ impl WindowStore {
         let clock = stored_clock(value)?;
         let entry = self.restored_entry(key);
         (entry.clock, entry.is_logged) = (clock, true);
+        if fault!("closed-mark-forgotten") {
+            entry.clock.closed_ms = TimestampMs::MIN;
+        }
         Ok(())
     }
 

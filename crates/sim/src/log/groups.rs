@@ -59,7 +59,10 @@ impl State {
         if group.is_empty() {
             return Err(Error::invalid("the name of an application is empty"));
         }
-        if let Some(lead) = leads.iter().find(|lead| !self.topics.contains_key(&***lead)) {
+        if let Some(lead) = leads
+            .iter()
+            .find(|lead| !self.topics.contains_key(&***lead))
+        {
             return Err(Error::invalid(format!(
                 "there is no such topic topic=`{lead}`"
             )));
@@ -189,21 +192,28 @@ impl State {
         let Some(group) = self.groups.get_mut(name) else {
             return;
         };
-        let is_complete = group.changing.is_some()
-            && group.members.values().all(|member| member.has_come_back);
+        let is_complete =
+            group.changing.is_some() && group.members.values().all(|member| member.has_come_back);
         if !is_complete {
             return;
         }
         group.changing = None;
         group.generation += 1;
-        let leads: BTreeSet<&Arc<str>> =
-            group.members.values().flat_map(|member| &member.leads).collect();
+        let leads: BTreeSet<&Arc<str>> = group
+            .members
+            .values()
+            .flat_map(|member| &member.leads)
+            .collect();
         let mut partitions = Vec::new();
         for lead in leads {
-            let count = self.topics.get(&**lead).map_or(0, |topic| topic.partitions.len());
-            partitions.extend((0..count).map(|at| TopicPartition::new(Arc::clone(lead), at as u32)));
+            let count = self
+                .topics
+                .get(&**lead)
+                .map_or(0, |topic| topic.partitions.len());
+            partitions
+                .extend((0..count).map(|at| TopicPartition::new(Arc::clone(lead), at as u32)));
         }
-        let is_shuffled = self.seed.hits(3);
+        let is_shuffled = self.seed.hits(2);
         let ids: Vec<u64> = group.members.keys().copied().collect();
         let share = partitions.len().div_ceil(ids.len().max(1));
         let mut given: BTreeMap<u64, BTreeSet<TopicPartition>> =

@@ -9,7 +9,11 @@ use std::time::Duration;
 
 /// How long a process waits for the coordinator.
 const PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(7);
+/// How long an answer of the coordinator takes, in milliseconds: most, and some.
+const ANSWER_MS_MAX: u64 = 20;
+const LATE_ANSWER_MS_MAX: u64 = 700;
+/// One answer in so many is late.
+const LATE_ONE_IN: u64 = 6;
 
 /// See [`Member`].
 pub(super) struct SimMember {
@@ -51,7 +55,12 @@ impl SimMember {
             if deadline <= self.log.world.now() {
                 return Err(unavailable());
             }
-            self.log.world.wait(PAUSE, false);
+            let world = &self.log.world;
+            let max = match world.below(LATE_ONE_IN) {
+                0 => LATE_ANSWER_MS_MAX,
+                _ => ANSWER_MS_MAX,
+            };
+            world.wait(Duration::from_millis(1 + world.below(max)), false);
         }
     }
 }
@@ -61,7 +70,10 @@ impl Member for SimMember {
         self.log.ask_coordinator(Call::Join, 1)?;
         let owned = self.wait_for(|| self.log.state().come_back(&self.group, self.id))?;
         let world = &self.log.world;
-        world.say(&format!("member {} of {} owns {owned:?}", self.id, self.group));
+        world.say(&format!(
+            "member {} of {} owns {owned:?}",
+            self.id, self.group
+        ));
         Ok(owned)
     }
 
@@ -89,7 +101,10 @@ impl Member for SimMember {
             let state = self.log.state();
             (!state.is_settling(&identity)).then_some(Ok(()))
         })?;
-        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut identities = self
+            .identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         identities.push(identity.clone());
         Ok(Box::new(super::writer::SimTransactor::new(
             Arc::clone(&self.log),
@@ -107,7 +122,10 @@ impl Drop for SimMember {
             return;
         }
         let mut state = self.log.state();
-        let identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let identities = self
+            .identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for identity in identities.iter() {
             state.take_identity(identity);
         }

@@ -33,9 +33,7 @@ use crate::seed::Seed;
 use crate::trouble::{Call, Trouble};
 use crate::world::World;
 use headwater::core::{Error, Position, Result, TopicPartition};
-use headwater::log::{
-    Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo,
-};
+use headwater::log::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
 use state::State;
 pub use state::Stored;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -31,7 +31,8 @@ impl SimReader {
         let mut state = log.state();
         let input = |(partition, position): &(TopicPartition, Position)| {
             state.partition(partition)?;
-            let stale = process.and_then(|process| state.stale.remove(&(process, partition.clone())));
+            let stale =
+                process.and_then(|process| state.stale.remove(&(process, partition.clone())));
             Ok(Input {
                 partition: partition.clone(),
                 topic_id: state.topics[&*partition.topic].id,

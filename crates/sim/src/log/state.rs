@@ -230,7 +230,10 @@ impl State {
 
     /// Removes what newer records of the same key supersede, in all changelogs.
     pub(super) fn compact(&mut self) {
-        let compacted = self.topics.values_mut().filter(|topic| topic.config.compacted);
+        let compacted = self
+            .topics
+            .values_mut()
+            .filter(|topic| topic.config.compacted);
         for found in compacted.flat_map(|topic| &mut topic.partitions) {
             let end = found.stable_end();
             let mut seen = BTreeSet::new();

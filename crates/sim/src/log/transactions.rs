@@ -70,7 +70,8 @@ impl State {
             decision: None,
             markers: 0,
         };
-        self.transactions.insert(self.transactions_made, transaction);
+        self.transactions
+            .insert(self.transactions_made, transaction);
         self.transactions_made
     }
 

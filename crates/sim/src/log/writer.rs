@@ -6,9 +6,7 @@ use super::{SimLog, unavailable};
 use crate::bug::Bug;
 use crate::trouble::{Call, Trouble};
 use headwater::core::{Error, Position, Records, Result, TopicPartition};
-use headwater::log::{
-    CommitOutcome, Committed, Ends, PositionsOf, Producer, Transactor,
-};
+use headwater::log::{CommitOutcome, Committed, Ends, PositionsOf, Producer, Transactor};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,7 +221,12 @@ impl Transactor for SimTransactor {
             return state.append(&partition, &records, None);
         }
         self.bytes += records.bytes.len().min(
-            records.keys.iter().chain(&records.values).map(|span| span.len as usize).sum(),
+            records
+                .keys
+                .iter()
+                .chain(&records.values)
+                .map(|span| span.len as usize)
+                .sum(),
         );
         self.buffered.push((partition, records));
         let is_early = state.nature.has_markers && state.seed.hits(3);
@@ -263,7 +266,10 @@ impl Transactor for SimTransactor {
         self.ends.clear();
         self.transaction = None;
         let world = &self.log.world;
-        world.say(&format!("{} commits {known:?} ({trouble:?})", self.identity));
+        world.say(&format!(
+            "{} commits {known:?} ({trouble:?})",
+            self.identity
+        ));
         let mut state = self.log.state();
         match trouble {
             Some(Trouble::RequestLost) => {}

@@ -1,13 +1,40 @@
-//! Seeds: every one of them must come out as the oracle says.
+//! Seeds: every one of them must come out as the oracle says, and every planted bug
+//! must be found.
 //!
-//! `HEADWATER_SEED_FROM` and `HEADWATER_SEEDS` choose which; one seed alone is run with
+//! `HEADWATER_SEED_FROM` and `HEADWATER_SEEDS` choose which seeds; one alone is run with
 //! `HEADWATER_SEEDS=1`, and with `HEADWATER_TRACE=1` it says what happens.
+
+mod planted;
 
 use headwater::core::env::Env;
 use headwater::log::conformance;
-use headwater_sim::{Nature, Script, Seed, SimLog, SimLogHandle, World, describe, run, shrink};
+use headwater_sim::{
+    Call, Fault, Nature, Script, Seed, SimLog, SimLogHandle, Step, Trouble, World, describe, run,
+    shrink,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A run of so many seeds is void if its faults have not fired.
+const ENOUGH_SEEDS: u64 = 1_000;
+/// Every kind of trouble.
+const KINDS: &[&str] = &[
+    "Compact",
+    "CoordinatorLost",
+    "DiskFull",
+    "IoError",
+    "Kill",
+    "PowerCut",
+    "Rebalance",
+    "ReplyLost",
+    "RequestLate",
+    "RequestLost",
+    "Retention",
+    "Stall",
+    "SyncFails",
+    "Unavailable",
+    "Zombie",
+];
 
 fn number(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
@@ -40,6 +67,12 @@ fn every_seed_gives_what_the_oracle_says() {
     }
     let faults: u64 = fired.values().sum();
     println!("faults: {fired:?}");
+    if count >= ENOUGH_SEEDS {
+        for kind in KINDS {
+            let times = fired.get(*kind).copied().unwrap_or_default();
+            assert!(count / 500 <= times, "{kind} fired {times} times only");
+        }
+    }
     println!("took {:?}", clock.monotonic() - started);
     if let Some(&seed) = failed.first() {
         let short = shrink(&Script::random(seed), None);
@@ -61,6 +94,29 @@ fn a_seed_gives_the_same_trace_every_time() {
         let (first, second) = (run(&script, None), run(&script, None));
         assert_eq!(first.trace_hash, second.trace_hash, "seed {seed}");
         assert_eq!(first.fired, second.fired, "seed {seed}");
+    }
+}
+
+/// An instance that stands still while it begins, and wakes up when another has taken
+/// its place, begins again or is told that it is replaced; nothing else.
+#[test]
+fn an_instance_may_stand_still_anywhere_while_it_begins() {
+    let mut scripts = (1..).map(Script::random).filter(|script| {
+        let pipelines = &script.topology.pipelines;
+        let is_stateful = |step: &Step| matches!(step, Step::Count(_) | Step::Window(..));
+        pipelines[0].sink.is_none() && pipelines[0].steps.iter().any(is_stateful)
+    });
+    for nth in 0..40 {
+        let mut script = scripts.next().expect("seeds do not end");
+        script.faults = vec![Fault {
+            process: 0,
+            call: Call::Any,
+            nth,
+            trouble: Trouble::Zombie(600),
+        }];
+        let outcome = run(&script, None);
+        assert_eq!(outcome.failure, None, "{}", describe(&script));
+        assert_eq!(outcome.fired, script.faults);
     }
 }
 
