@@ -100,6 +100,7 @@ fn is_as_committed(slot: &TaskSlot, partition: &TopicPartition, known: &Known<'_
             && metadata.watermark_ms == slot.task.watermark
             && metadata.is_ended == slot.is_ended
             && metadata.clocks_ms == slot.task.tree.clocks()
+            && metadata.upstream == slot.task.upstream
             && metadata.changelog_ends.into_iter().eq(named)
     })
 }
