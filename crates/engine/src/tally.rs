@@ -3,7 +3,9 @@
 //! A run that starts again from its last commit processes again what it had not
 //! committed. So a worker counts for itself while its epoch is open, and adds it
 //! to the run's totals when the epoch is committed. An epoch of which it is not
-//! known whether it was committed waits until the log has said.
+//! known whether it was committed waits until the log has said. Where instances share
+//! a group, another may have gone on with the partition by then; such an epoch is not
+//! counted.
 
 use crate::run::CommittedMap;
 use crate::settings::{Ended, Report};

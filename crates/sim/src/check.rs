@@ -3,7 +3,7 @@
 use crate::log::Stored;
 use crate::oracle::{Model, Record, canonical, canonical_text};
 use crate::simulation::Simulation;
-use crate::topology::{Pipeline, Step};
+use crate::topology::{Segment, Step};
 use crate::world::WALL_MS;
 use headwater::ErrorPolicy;
 use headwater::core::TopicPartition;
@@ -12,47 +12,88 @@ use headwater::state::{KeyReader, ValueReader};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// Where a task's metadata keeps the watermark: after version, epoch and topic id.
 const WATERMARK_AT: usize = 17;
 
 type Key = Option<String>;
-/// Rows by topic, partition and key, in order.
-type Rows = BTreeMap<(String, u32, Key), Vec<(i64, String)>>;
+/// A topic, a partition and a key.
+type Place = (String, u32, Key);
+/// Rows by place, in order.
+type Rows = BTreeMap<Place, Vec<(i64, String)>>;
 
 /// What the models of all pipelines say.
 #[derive(Default)]
 struct Wanted {
     rows: Rows,
+    /// What each task has sent to each place of a repartition topic, in order.
+    flows: Vec<(Place, Vec<(i64, String)>)>,
     dead: BTreeMap<String, Vec<String>>,
     lines: BTreeMap<String, Vec<String>>,
+    /// By application.
+    counts: BTreeMap<usize, Counts>,
+}
+
+/// What the reports of an application must add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    records_in: u64,
+    records_out: u64,
+    late: u64,
+    failed: u64,
 }
 
 pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
     check_inputs(simulation)?;
     let mut wanted = Wanted::default();
-    for pipeline in &simulation.script.topology.pipelines {
-        check_pipeline(simulation, pipeline, &mut wanted)?;
+    let segments = simulation.script.topology.segments();
+    for segment in &segments {
+        check_segment(simulation, segment, &mut wanted)?;
     }
     let mut rows = Rows::new();
-    for (topic, partitions) in &simulation.script.topology.topics {
-        if *topic == "in" {
-            continue;
-        }
-        for number in 0..*partitions {
-            for record in simulation.log.stored(&TopicPartition::new(*topic, number)) {
+    let topics = simulation
+        .script
+        .topology
+        .topics
+        .iter()
+        .map(|(topic, _)| *topic);
+    let internal = segments.iter().filter(|segment| segment.upstream.is_some());
+    let topics = topics.chain(internal.map(|segment| segment.input.as_str()));
+    for topic in topics.filter(|topic| *topic != "in") {
+        for number in 0..simulation.partitions(topic) {
+            let stored = simulation.log.stored(&TopicPartition::new(topic, number));
+            for record in stored
+                .into_iter()
+                .filter(|record| announced(record).is_none())
+            {
                 let key = text_of(record.key.as_deref());
                 let text = canonical_text(&text_of(record.value.as_deref()).unwrap_or_default());
-                let place = ((*topic).to_owned(), number, key);
+                let place = (topic.to_owned(), number, key);
                 rows.entry(place)
                     .or_default()
                     .push((record.timestamp, text));
             }
         }
     }
+    // Several tasks write a key of a repartition topic: each keeps its own order.
+    for (place, flow) in &wanted.flows {
+        let found = rows.get(place).map(Vec::as_slice).unwrap_or_default();
+        if !is_within(flow, found) {
+            return Err(format!(
+                "the order of a task's rows in {place:?}:\n    found  {found:?}\n    wanted {flow:?}"
+            ));
+        }
+    }
+    for list in [&mut rows, &mut wanted.rows] {
+        let internal = list
+            .iter_mut()
+            .filter(|((topic, ..), _)| is_internal(topic));
+        internal.for_each(|(_, rows)| rows.sort());
+    }
     same_by("rows of topic, partition and key", &rows, &wanted.rows)?;
     let mut dead = BTreeMap::new();
-    for topic in ["in", "mid"] {
+    for topic in segments.iter().map(|segment| segment.input.as_str()) {
         let letters = simulation
             .log
             .stored(&TopicPartition::new(format!("{topic}.dead-letter"), 0));
@@ -68,7 +109,18 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
     wanted.dead.retain(|_, texts| !texts.is_empty());
     wanted.dead.values_mut().for_each(|texts| texts.sort());
     same_by("dead letters", &dead, &wanted.dead)?;
-    check_files(simulation, wanted.lines)
+    check_files(simulation, wanted.lines)?;
+    check_reports(simulation, &wanted.counts)
+}
+
+fn is_internal(topic: &str) -> bool {
+    topic.starts_with("repartition__")
+}
+
+/// Whether some rows are among others, in the same order.
+fn is_within<T: PartialEq>(some: &[T], others: &[T]) -> bool {
+    let mut others = others.iter();
+    some.iter().all(|row| others.any(|other| other == row))
 }
 
 fn text_of(bytes: Option<&[u8]>) -> Option<String> {
@@ -120,42 +172,52 @@ fn check_inputs(simulation: &Simulation) -> Result<(), String> {
     Ok(())
 }
 
-fn check_pipeline(
+fn check_segment(
     simulation: &Simulation,
-    pipeline: &Pipeline,
+    segment: &Segment,
     wanted: &mut Wanted,
 ) -> Result<(), String> {
-    let program = &simulation.script.topology.programs[pipeline.application];
+    let program = &simulation.script.topology.programs[segment.application];
     let has_letters = matches!(program.settings.on_data_error, ErrorPolicy::DeadLetter);
     let idle_ms = program
         .settings
         .idle_timeout
         .map(|idle| idle.as_millis() as i64);
-    for number in 0..simulation.partitions(pipeline.input) {
-        let partition = TopicPartition::new(pipeline.input, number);
-        let mut model = Model::new(pipeline);
-        replay(simulation, program.name, &partition, &mut model, idle_ms)?;
-        check_counts(simulation, program.name, pipeline, number, &model)?;
+    for number in 0..simulation.partitions(&segment.input) {
+        let partition = TopicPartition::new(segment.input.as_str(), number);
+        let upstream = segment.upstream.as_deref();
+        let upstream = upstream.map_or(0, |topic| simulation.partitions(topic));
+        let mut model = Model::new(segment, upstream);
+        let read = replay(simulation, program.name, &partition, &mut model, idle_ms)?;
+        check_counts(simulation, program.name, segment, number, &model)?;
+        let counts = wanted.counts.entry(segment.application).or_default();
+        counts.records_in += read;
+        counts.records_out += model.rows().len() as u64;
+        counts.late += model.late();
+        counts.failed += model.dead().len() as u64;
+        let mut own = Rows::new();
         for (topic, row) in model.rows() {
             let partitions = simulation.partitions(topic);
             let key = row.key.as_deref();
             let to = key.map_or(0, |key| partition_of(key.as_bytes(), partitions));
             let text = canonical(&row.value);
-            if *topic == pipeline.output
-                && let Some(sink) = pipeline.sink
+            if *topic == segment.output
+                && let Some(sink) = segment.sink
             {
                 let lines = wanted.lines.entry(sink.to_owned()).or_default();
                 lines.push(text.clone());
             }
-            let place = ((*topic).to_owned(), to, row.key.clone());
-            wanted
-                .rows
-                .entry(place)
-                .or_default()
-                .push((row.timestamp, text));
+            let place = (topic.clone(), to, row.key.clone());
+            own.entry(place).or_default().push((row.timestamp, text));
+        }
+        for (place, rows) in own {
+            if is_internal(&place.0) {
+                wanted.flows.push((place.clone(), rows.clone()));
+            }
+            wanted.rows.entry(place).or_default().extend(rows);
         }
         if has_letters {
-            let dead = wanted.dead.entry(pipeline.input.to_owned()).or_default();
+            let dead = wanted.dead.entry(segment.input.clone()).or_default();
             dead.extend(model.dead().iter().cloned());
         }
     }
@@ -170,10 +232,9 @@ fn replay(
     partition: &TopicPartition,
     model: &mut Model,
     idle_ms: Option<i64>,
-) -> Result<(), String> {
+) -> Result<u64, String> {
     let records: Vec<Stored> = simulation.log.stored(partition);
-    let mut next = 0;
-    let mut reached = 0;
+    let (mut next, mut reached, mut read) = (0, 0, 0);
     for (of, committed) in simulation.log.history(group) {
         if of != *partition {
             continue;
@@ -186,6 +247,11 @@ fn replay(
         }
         reached = to;
         while let Some(record) = records.get(next).filter(|record| record.offset < to) {
+            if let Some((from, is_idle, time)) = announced(record) {
+                model.hear(from, is_idle, time, idle_ms);
+                next += 1;
+                continue;
+            }
             let input = Record {
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),
@@ -193,6 +259,7 @@ fn replay(
             };
             model.take(input, WALL_MS);
             next += 1;
+            read += 1;
         }
         let bytes = committed.metadata.get(WATERMARK_AT..WATERMARK_AT + 8);
         let watermark = bytes
@@ -211,8 +278,9 @@ fn replay(
             model.tick(watermark, idle_ms);
         }
     }
-    match records.get(next) {
-        None => Ok(()),
+    let left = records.get(next..).unwrap_or_default().iter();
+    match left.clone().find(|record| announced(record).is_none()) {
+        None => Ok(read),
         Some(record) => Err(format!(
             "{partition} has not been read to its end: {record:?}"
         )),
@@ -223,45 +291,36 @@ fn replay(
 fn check_counts(
     simulation: &Simulation,
     group: &str,
-    pipeline: &Pipeline,
+    segment: &Segment,
     number: u32,
     model: &Model,
 ) -> Result<(), String> {
-    if !pipeline
+    if !segment
         .steps
         .iter()
         .any(|step| matches!(step, Step::Count(_)))
     {
         return Ok(());
     }
-    let prefix = format!("changelog__{group}--");
+    let topic = format!("changelog__{group}--{}--default", segment.stream);
     let mut found = BTreeMap::new();
-    for topic in simulation.log.changelogs(&prefix) {
-        // Windows keep theirs in topics of their own; those of this input only.
-        if !topic.contains(pipeline.input) {
+    for record in simulation.log.stored(&TopicPartition::new(topic, number)) {
+        let key = record.key.unwrap_or_default();
+        let Ok((mut reader, 1)) = KeyReader::new(&key) else {
             continue;
-        }
-        for record in simulation.log.stored(&TopicPartition::new(topic, number)) {
-            let key = record.key.unwrap_or_default();
-            let Ok((mut reader, 1)) = KeyReader::new(&key) else {
-                continue;
-            };
-            let (Ok(key), Ok(Some(b"count"))) = (reader.bytes(), reader.bytes()) else {
-                continue;
-            };
-            let key = text_of(key);
-            match record.value {
-                None => drop(found.remove(&key)),
-                Some(value) => {
-                    let decoded = ValueReader::new(&value)
-                        .and_then(|(mut reader, expires)| {
-                            Ok((text_of(Some(reader.bytes()?)), expires))
-                        })
-                        .map_err(|error| error.to_string())?;
-                    found.insert(key, decoded);
-                }
-            }
-        }
+        };
+        let (Ok(key), Ok(Some(b"count"))) = (reader.bytes(), reader.bytes()) else {
+            continue;
+        };
+        let key = text_of(key);
+        let Some(value) = record.value else {
+            found.remove(&key);
+            continue;
+        };
+        let decoded = ValueReader::new(&value)
+            .and_then(|(mut reader, expires)| Ok((text_of(Some(reader.bytes()?)), expires)))
+            .map_err(|error| error.to_string())?;
+        found.insert(key, decoded);
     }
     let counts = model.counts().into_iter().flatten();
     let wanted = counts
@@ -271,10 +330,68 @@ fn check_counts(
         })
         .collect();
     same_by(
-        &format!("counts of {}[{number}]", pipeline.input),
+        &format!("counts of {}[{number}]", segment.input),
         &found,
         &wanted,
     )
+}
+
+/// What a task says of its time in a repartition topic: its partition, whether it waits
+/// for nothing more, and its time.
+fn announced(record: &Stored) -> Option<(usize, bool, i64)> {
+    let headers = record.headers.as_deref()?;
+    let control = headers
+        .iter()
+        .find(|header| &*header.name == "headwater.control")?;
+    let bytes = control.value.as_deref()?;
+    let partition = u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?);
+    let time = i64::from_le_bytes(bytes.get(6..14)?.try_into().ok()?);
+    Some((partition as usize, bytes[5] != 0, time))
+}
+
+/// The public counters obey the conservation law: what came in is what the model took,
+/// and all of it went out, was late or failed as the model says. Only runs whose
+/// reports are all there can be added up.
+fn check_reports(simulation: &Simulation, wanted: &BTreeMap<usize, Counts>) -> Result<(), String> {
+    let topology = &simulation.script.topology;
+    let reports = simulation
+        .reports
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    for (&application, wanted) in wanted {
+        let segments = topology.segments();
+        let mut own = segments
+            .iter()
+            .filter(|known| known.application == application);
+        // Internal records count as neither in nor out.
+        let is_grouped = own.any(|segment| segment.upstream.is_some());
+        // Where instances share a group, one that does not know whether its commit
+        // happened cannot find out once another has gone on: it does not count it.
+        let is_shared = topology.programs[application].processes > 1;
+        let has_doubts = is_shared
+            && simulation
+                .world
+                .fired()
+                .iter()
+                .any(|fault| fault.trouble.is_doubt());
+        let is_lost = simulation.uncounted[application].load(Ordering::Acquire) > 0;
+        if is_grouped || has_doubts || is_lost {
+            continue;
+        }
+        let mut found = Counts::default();
+        for report in &reports[application] {
+            found.records_in += report.records_in;
+            found.records_out += report.records_out;
+            found.late += report.late;
+            found.failed += report.skipped + report.dead_lettered;
+        }
+        if found != *wanted {
+            return Err(format!(
+                "the counts of application {application}:\n    found  {found:?}\n    wanted {wanted:?}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_files(

@@ -40,6 +40,6 @@ pub use script::{Input, Loading, Script};
 pub use seed::Seed;
 pub use shrink::{describe, shrink};
 pub use simulation::{Outcome, run};
-pub use topology::{Pipeline, Program, Step, Topology, count_rows, fail_some};
+pub use topology::{Pipeline, Program, Segment, Step, Topology, count_rows, fail_some};
 pub use trouble::{Call, Fault, Trouble};
 pub use world::{WALL_MS, World};

@@ -2,7 +2,7 @@
 //! documentation, without a line of the engine: values by Python's number rules,
 //! windows by the rules that the module of the window operator writes down.
 
-use crate::topology::{Pipeline, Step, count_rows, fail_some};
+use crate::topology::{Segment, Step, count_rows, fail_some};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 
@@ -352,13 +352,16 @@ enum Stage {
     Windows(Box<Windows>),
 }
 
-/// One pipeline on one partition.
+/// One segment of a pipeline on one partition.
 #[derive(Clone, Debug)]
 pub struct Model {
     stages: Vec<Stage>,
-    output: &'static str,
+    output: String,
     watermark: i64,
-    rows: Vec<(&'static str, Row)>,
+    rows: Vec<(String, Row)>,
+    /// What the tasks have said that fill the input, if that is a repartition topic:
+    /// nothing, a time, a time at which they wait for nothing more.
+    upstream: Option<Vec<Option<(bool, i64)>>>,
     dead: Vec<String>,
 }
 
@@ -375,15 +378,19 @@ pub struct Record<'a> {
 
 impl Model {
     /// A model that has seen nothing.
-    pub fn new(pipeline: &Pipeline) -> Model {
+    pub fn new(segment: &Segment, upstream_partitions: u32) -> Model {
         let stage = |step: &Step| match step {
             Step::Count(ttl) => Stage::Count(*ttl, BTreeMap::new()),
             Step::Window(rules, field) => Stage::Windows(Box::new(Windows::new(*rules, field))),
             plain => Stage::Plain(plain.clone()),
         };
         Model {
-            stages: pipeline.steps.iter().map(stage).collect(),
-            output: pipeline.output,
+            stages: segment.steps.iter().map(stage).collect(),
+            output: segment.output.clone(),
+            upstream: segment
+                .upstream
+                .as_ref()
+                .map(|_| vec![None; upstream_partitions as usize]),
             watermark: i64::MIN,
             rows: Vec::new(),
             dead: Vec::new(),
@@ -396,7 +403,7 @@ impl Model {
     }
 
     /// The rows given so far, with their topics.
-    pub fn rows(&self) -> &[(&'static str, Row)] {
+    pub fn rows(&self) -> &[(String, Row)] {
         &self.rows
     }
 
@@ -438,7 +445,9 @@ impl Model {
         if wall_ms + MAX_FUTURE < record.timestamp {
             return Err("too far ahead".into());
         }
-        self.watermark = self.watermark.max(record.timestamp);
+        if self.upstream.is_none() {
+            self.watermark = self.watermark.max(record.timestamp);
+        }
         let key = record
             .key
             .map(|key| String::from_utf8_lossy(key).into_owned());
@@ -450,6 +459,28 @@ impl Model {
         self.push(0, row)?;
         self.advance(None);
         Ok(())
+    }
+
+    /// A task that fills the input says what time it is: its partition, whether it waits
+    /// for nothing more, and its time. The watermark is that of the slowest that does
+    /// not wait; where all wait, of the furthest, and then time passes by itself.
+    pub fn hear(&mut self, partition: usize, is_idle: bool, time: i64, idle_timeout: Option<i64>) {
+        let Some(upstream) = &mut self.upstream else {
+            return;
+        };
+        upstream[partition] = Some((is_idle, time));
+        let busy = upstream.iter().flatten().filter(|(is_idle, _)| !is_idle);
+        let slowest = busy.map(|(_, time)| *time).min();
+        let furthest = upstream.iter().flatten().map(|(_, time)| *time).max();
+        let is_known = upstream.iter().all(Option::is_some);
+        let watermark = match (is_known, slowest) {
+            (false, _) => i64::MIN,
+            (true, Some(slowest)) => slowest,
+            (true, None) => furthest.unwrap_or(i64::MIN),
+        };
+        self.watermark = self.watermark.max(watermark);
+        let is_tick = is_known && slowest.is_none();
+        self.advance(idle_timeout.filter(|_| is_tick));
     }
 
     /// Time goes on without records.
@@ -464,13 +495,13 @@ impl Model {
         let text = canonical(&row.value);
         let watermark = self.watermark;
         let Some(stage) = self.stages.get_mut(at) else {
-            self.rows.push((self.output, row));
+            self.rows.push((self.output.clone(), row));
             return Ok(());
         };
         let made = match stage {
             Stage::Plain(step) => {
                 if let Step::Tee(topic) = step {
-                    self.rows.push((topic, row.clone()));
+                    self.rows.push(((*topic).to_owned(), row.clone()));
                 }
                 plain(step, row).map_err(|_| text)?
             }
@@ -542,6 +573,13 @@ fn plain(step: &Step, row: Row) -> Result<Vec<Row>, String> {
                 fields.insert("y".into(), doubled);
             }
             Ok(vec![row])
+        }
+        Step::GroupBy(field) => {
+            let key = row.value.get(*field).ok_or("no key")?.to_string();
+            Ok(vec![Row {
+                key: Some(key),
+                ..row
+            }])
         }
         Step::FailSome(divisor) => {
             let made = fail_some(&row.value, *divisor)?;

@@ -142,7 +142,12 @@ fn random_text(seed: &mut Seed, id: u64, loading: Loading) -> String {
         8..=11 => (*seed.pick(&["0.1", "0.2", "0.3", "0.7", "1e15", "-0.1"])).to_owned(),
         _ => format!("{}", seed.between(-5, 35)),
     };
-    let mut fields = vec![format!("\"id\":{id}"), format!("\"x\": {x}")];
+    let group = seed.pick(&["red", "green", "blue"]);
+    let mut fields = vec![
+        format!("\"id\":{id}"),
+        format!("\"x\": {x}"),
+        format!("\"g\":\"{group}\""),
+    ];
     if loading == Loading::Aborted {
         fields.push("\"ghost\":true".into());
     }
@@ -160,7 +165,7 @@ fn random_text(seed: &mut Seed, id: u64, loading: Loading) -> String {
 pub(crate) fn probes(partition_of_input: impl Fn(&str) -> u32, partitions: u32) -> Vec<Input> {
     let probe = |key: &str, id: u64, timestamp| Input {
         key: Some(key.to_owned()),
-        value: Some(format!("{{\"id\":{id},\"x\":1}}")),
+        value: Some(format!("{{\"id\":{id},\"x\":1,\"g\":\"red\"}}")),
         timestamp,
         batch: (0, Loading::Plain),
         pause_ms: 0,

@@ -51,9 +51,10 @@ pub(crate) struct Simulation {
     running: Vec<AtomicUsize>,
     /// The values that the log has acknowledged.
     pub(crate) acknowledged: Mutex<Vec<String>>,
-    /// What runs reported, by application, and whether a run ended without a report.
+    /// What runs reported, by application.
     pub(crate) reports: Mutex<Vec<Vec<Report>>>,
-    pub(crate) has_lost_reports: Mutex<Vec<bool>>,
+    /// Lives of each application whose counts are not all in its reports.
+    pub(crate) uncounted: Vec<AtomicUsize>,
 }
 
 /// Runs a script, with a bug if one is planted.
@@ -76,7 +77,7 @@ pub fn run(script: &Script, bug: Option<Bug>) -> Outcome {
         running: (0..programs).map(|_| AtomicUsize::new(0)).collect(),
         acknowledged: Mutex::default(),
         reports: Mutex::new((0..programs).map(|_| Vec::new()).collect()),
-        has_lost_reports: Mutex::new(vec![false; programs]),
+        uncounted: (0..programs).map(|_| AtomicUsize::new(0)).collect(),
     });
     let failure = simulation.unfold().err();
     Outcome {
@@ -123,11 +124,7 @@ impl Simulation {
     }
 
     pub(crate) fn partitions(&self, topic: &str) -> u32 {
-        let topics = &self.script.topology.topics;
-        topics
-            .iter()
-            .find(|(name, _)| *name == topic)
-            .map_or(1, |(_, partitions)| *partitions)
+        self.script.topology.partitions(topic)
     }
 
     fn env(&self) -> Env {
@@ -155,8 +152,8 @@ impl Simulation {
 
     /// One life of a process that runs an application.
     fn live(&self, application: usize) {
-        // Until the life has come to its end, reports may be lost with it.
-        self.lose_reports(application, true);
+        // Until the life has come to its end, its counts may be lost with it.
+        self.uncounted[application].fetch_add(1, Ordering::AcqRel);
         loop {
             match self.run_once(application) {
                 Ok(report) => {
@@ -164,6 +161,7 @@ impl Simulation {
                     reports[application].push(report);
                 }
                 Err(error) if self.is_expected(&error) => {
+                    self.uncounted[application].fetch_add(1, Ordering::AcqRel);
                     if !self.world.is_current() {
                         return;
                     }
@@ -181,17 +179,10 @@ impl Simulation {
             }
             if self.is_done(application) {
                 self.running[application].fetch_sub(1, Ordering::AcqRel);
+                self.uncounted[application].fetch_sub(1, Ordering::AcqRel);
                 return self.world.retire();
             }
         }
-    }
-
-    fn lose_reports(&self, application: usize, is_lost: bool) {
-        let mut lost = self
-            .has_lost_reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        lost[application] |= is_lost && !self.script.faults.is_empty();
     }
 
     fn run_once(&self, application: usize) -> Result<Report> {
@@ -238,8 +229,8 @@ impl Simulation {
     fn is_done(&self, application: usize) -> bool {
         let topology = &self.script.topology;
         let name = topology.programs[application].name;
-        let mut own = topology
-            .pipelines
+        let segments = topology.segments();
+        let mut own = segments
             .iter()
             .filter(|known| known.application == application);
         // A tick of an application before this one may still send something.
@@ -248,7 +239,7 @@ impl Simulation {
             .all(|running| running.load(Ordering::Acquire) == 0);
         self.is_loaded.load(Ordering::Acquire)
             && is_fed
-            && own.all(|known| self.log.is_at_end(name, known.input))
+            && own.all(|known| self.log.is_at_end(name, &known.input))
     }
 
     /// The loader: appends the batches of a list, each once.

@@ -27,6 +27,8 @@ pub enum Step {
     Tee(&'static str),
     /// Aggregates a field.
     Window(Rules, &'static str),
+    /// Makes a field the key; the rows go by way of a repartition topic.
+    GroupBy(&'static str),
 }
 
 /// A chain of steps from a topic to a topic.
@@ -40,6 +42,26 @@ pub struct Pipeline {
     pub steps: Vec<Step>,
     /// Where its rows go.
     pub output: &'static str,
+    /// The sink that gets them too.
+    pub sink: Option<&'static str>,
+}
+
+/// A part of a pipeline that runs in tasks of its own: all of it, or what stands
+/// between changes of key.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The application that runs it.
+    pub application: usize,
+    /// The topic that it reads.
+    pub input: String,
+    /// The name of its stream, which its stores have.
+    pub stream: String,
+    /// The topic whose tasks fill its input, if that is a repartition topic.
+    pub upstream: Option<String>,
+    /// What it does; a change of key comes last.
+    pub steps: Vec<Step>,
+    /// Where its rows go.
+    pub output: String,
     /// The sink that gets them too.
     pub sink: Option<&'static str>,
 }
@@ -123,6 +145,57 @@ impl Topology {
         }
     }
 
+    /// The segments of all pipelines, in the order of the flow.
+    pub fn segments(&self) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        for pipeline in &self.pipelines {
+            let program = self.programs[pipeline.application].name;
+            let mut segment = Segment {
+                application: pipeline.application,
+                input: pipeline.input.to_owned(),
+                stream: pipeline.input.to_owned(),
+                upstream: None,
+                steps: Vec::new(),
+                output: pipeline.output.to_owned(),
+                sink: pipeline.sink,
+            };
+            for step in &pipeline.steps {
+                segment.steps.push(step.clone());
+                if let Step::GroupBy(field) = step {
+                    let stream = format!("{}--groupby--{field}", segment.stream);
+                    let topic = format!("repartition__{program}--{stream}");
+                    let next = Segment {
+                        input: topic.clone(),
+                        stream,
+                        upstream: Some(segment.input.clone()),
+                        steps: Vec::new(),
+                        ..segment.clone()
+                    };
+                    segment.output = topic;
+                    segment.sink = None;
+                    segments.push(std::mem::replace(&mut segment, next));
+                }
+            }
+            segments.push(segment);
+        }
+        segments
+    }
+
+    /// The number of partitions of a topic.
+    pub fn partitions(&self, topic: &str) -> u32 {
+        let known = self.topics.iter().find(|(name, _)| *name == topic);
+        if let Some((_, partitions)) = known {
+            return *partitions;
+        }
+        // A repartition topic has as many as the topic that fills it.
+        let segments = self.segments();
+        let own = segments.iter().find(|segment| segment.input == topic);
+        match own.and_then(|segment| segment.upstream.as_deref()) {
+            Some(upstream) => self.partitions(upstream),
+            None => 1,
+        }
+    }
+
     /// The program of an application: its frames and functions.
     pub fn program(&self, application: usize) -> (Vec<DataFrame>, Functions) {
         let mut registry = Registry::default();
@@ -151,6 +224,7 @@ impl Topology {
                         frame
                     }
                     Step::Window(rules, field) => frame.window(spec(rules, field, &name)),
+                    Step::GroupBy(field) => frame.group_by(field, col(field)),
                 };
             }
             frames.push(frame.to_topic(pipeline.output));
@@ -166,9 +240,10 @@ fn random_steps(seed: &mut Seed, after_windows: bool, copy: &'static str) -> (Ve
     let mut steps = Vec::new();
     let mut field = if after_windows { "total" } else { "x" };
     let mut windows = 0;
+    let mut is_grouped = false;
     let (mut has_count, mut has_tee) = (false, false);
-    for _ in 0..1 + seed.below(4) {
-        let step = match seed.below(9) {
+    for _ in 0..1 + seed.below(5) {
+        let step = match seed.below(11) {
             0 => Step::FilterAbove(field, seed.between(-3, 6)),
             1 => Step::Double(field),
             2 => Step::FailSome(*seed.pick(&[3, 7, 13])),
@@ -180,7 +255,12 @@ fn random_steps(seed: &mut Seed, after_windows: bool, copy: &'static str) -> (Ve
                 has_tee = true;
                 Step::Tee(copy)
             }
-            6..=8 if windows < 2 => {
+            6 | 7 if windows == 0 && !is_grouped && !after_windows => {
+                is_grouped = true;
+                has_count = false;
+                Step::GroupBy("g")
+            }
+            8..=10 if windows < 2 => {
                 windows += 1;
                 let step = Step::Window(random_rules(seed), field);
                 field = "total";

@@ -73,6 +73,14 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Whether nobody knows whether a commit has happened.
+    pub(crate) fn is_doubt(self) -> bool {
+        matches!(
+            self,
+            Trouble::ReplyLost | Trouble::RequestLost | Trouble::RequestLate(_)
+        )
+    }
+
     /// Whether it happens in the log, whoever called.
     pub(crate) fn is_of_the_log(self) -> bool {
         matches!(

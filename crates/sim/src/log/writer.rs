@@ -283,10 +283,7 @@ impl Transactor for SimTransactor {
         let is_retried = state.has_bug(Bug::UnknownRetried);
         drop(state);
         self.log.ask(Call::InCommit, 3)?;
-        let is_unknown = matches!(
-            trouble,
-            Some(Trouble::ReplyLost | Trouble::RequestLost | Trouble::RequestLate(_))
-        );
+        let is_unknown = trouble.is_some_and(Trouble::is_doubt);
         if !is_unknown || is_taken_for_done {
             return Ok(CommitOutcome::Committed);
         }

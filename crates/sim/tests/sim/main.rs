@@ -67,7 +67,7 @@ fn every_seed_gives_what_the_oracle_says() {
     }
     let faults: u64 = fired.values().sum();
     println!("faults: {fired:?}");
-    if count >= ENOUGH_SEEDS {
+    if count >= ENOUGH_SEEDS && failed.is_empty() {
         for kind in KINDS {
             let times = fired.get(*kind).copied().unwrap_or_default();
             assert!(count / 500 <= times, "{kind} fired {times} times only");
