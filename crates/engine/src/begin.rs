@@ -270,7 +270,10 @@ fn unknown_state(
     changelog: &TopicPartition,
 ) -> Error {
     let name = &application.settings.name;
-    let now = application.log.committed(name).unwrap_or_default();
+    let now = match application.log.committed(name) {
+        Ok(now) => now,
+        Err(error) => return error,
+    };
     if now.iter().any(|(known, _)| known == partition) {
         // This process stood still while another took its place.
         return Error::unavailable(format!(

@@ -226,9 +226,17 @@ fn follow_assignments(
             options,
             totals,
         };
-        match run_workers(application, crew)? {
-            Outcome::Ended(report) => return Ok(report),
-            Outcome::Reassigned(slots) => kept = slots,
+        match run_workers(application, crew) {
+            Ok(Outcome::Ended(report)) => return Ok(report),
+            Ok(Outcome::Reassigned(slots)) => kept = slots,
+            // An instance that has stood still finds its positions gone when another
+            // has gone on: it is not its program that is wrong.
+            Err(error) if error.class() == Class::Invalid && is_changing() => {
+                return Err(Error::unavailable(format!(
+                    "the group has gone on without this instance: {error}"
+                )));
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -15,6 +15,7 @@
 //! simulation  one run: chaos, calm, check                         `simulation`
 //! oracle      what must come out                                  `oracle`, `check`
 //! shrink      a failing script made short                         `shrink`
+//! scenario    a program and its results as a file, for Python     `scenario`
 //! bug         what is planted to see whether the oracle is good   `bug`
 //! ```
 
@@ -24,6 +25,7 @@ mod disk;
 mod functions;
 mod log;
 mod oracle;
+mod scenario;
 mod script;
 mod seed;
 mod shrink;
@@ -36,6 +38,7 @@ pub use bug::Bug;
 pub use disk::SimDisk;
 pub use log::{Nature, SimLog, SimLogHandle, Stored};
 pub use oracle::{Counted, Model, Record, Row, Rules, canonical, canonical_text};
+pub use scenario::scenario;
 pub use script::{Input, Loading, Script};
 pub use seed::Seed;
 pub use shrink::{describe, shrink};

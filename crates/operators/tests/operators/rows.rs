@@ -1,7 +1,7 @@
 //! Operators on rows of JSON: what comes out, what fails and why.
 
 use crate::support::{self, Ran, batch, counted_functions, function, functions, run, run_batch};
-use headwater_core::{Batch, Column, Keys, Rows, Value, ValueRef};
+use headwater_core::{Batch, Cause, Column, Keys, Rows, Value, ValueRef};
 use headwater_operators::{
     Apply, ApplyBatch, Assign, Deliver, Drop, Filter, FilterBy, Operator, Project, SetHeaders,
     SetTimestamp, Update, decode_rows,
@@ -97,6 +97,17 @@ fn assign_splices_fields_left_to_right() {
             "cannot add str and int field=`a`\nhint: cast it with `.astype(float)`"
         )]
     );
+}
+
+/// Its dead letter must not have a field that nobody could compute.
+#[test]
+fn a_row_that_cannot_be_assigned_to_is_kept_as_it_was() {
+    let rows = [r#"{"a":1}"#, r#"{"a":"t"}"#];
+    let mut emitted = batch(&rows);
+    emitted.causes = vec![Cause::emission(0, 1).0, Cause::emission(0, 2).0].into();
+    let ran = run_batch(&mut assign(&[("b", col("a") + 1)]), emitted);
+    assert_eq!(ran.rows, [r#"{"a":1,"b":2}"#]);
+    assert_eq!(ran.failed_rows, [r#"{"a":"t"}"#]);
 }
 
 #[test]

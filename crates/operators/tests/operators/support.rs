@@ -45,6 +45,8 @@ pub(crate) struct Ran {
     pub(crate) rows: Vec<String>,
     /// The inputs that failed, and why.
     pub(crate) failed: Vec<(usize, String)>,
+    /// The rows that failed, where they are kept, as JSON.
+    pub(crate) failed_rows: Vec<String>,
     pub(crate) outputs: Outputs,
 }
 
@@ -73,6 +75,11 @@ pub(crate) fn run_batch(operator: &mut dyn Operator, batch: Batch) -> Ran {
     let batch = operator
         .process(batch, &mut step)
         .expect("the task goes on");
+    let kept = step
+        .failures
+        .iter()
+        .filter_map(|failure| failure.row.clone());
+    let failed_rows = kept.flat_map(written).collect();
     let mut failed: Vec<(usize, String)> = step
         .failures
         .into_iter()
@@ -83,6 +90,7 @@ pub(crate) fn run_batch(operator: &mut dyn Operator, batch: Batch) -> Ran {
         rows: batch.clone().map(written).unwrap_or_default(),
         batch,
         failed,
+        failed_rows,
         outputs: step.outputs,
     }
 }
