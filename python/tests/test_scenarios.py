@@ -44,7 +44,7 @@ def number(value: Any) -> int | float | None:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int):
-        return checked(value)
+        return int(checked(value))
     raise Fails("not a number")
 
 
@@ -64,7 +64,8 @@ class Windows:
     def result(self, key: str, start: int, window: dict[str, Any]) -> Row:
         return (key, start, {"start": start, "end": start + self.rules["size"], **window})
 
-    def record(self, row: Row, watermark: int) -> list[Row]:
+    def record(self, row: Row, watermark: int) -> tuple[list[Row], list[Row]]:
+        """Take a row; the results of windows that it closes, and its own rows."""
         key, timestamp, value = row
         if key is None:
             raise Fails("no key")
@@ -80,7 +81,7 @@ class Windows:
         starts = sorted(range(first, timestamp - size, -rules["advance"]))
         starts = [start for start in starts if closed < start + size]
         if not starts and known is None:
-            return []
+            return [], []
         raw = value.get(rules["field"])
         amount = number(raw) if starts else None
         entry = known or {"latest": -INT_MAX, "moved": -INT_MAX, "closed": -INT_MAX, "open": {}}
@@ -98,13 +99,14 @@ class Windows:
         entry["open"].update(updated)
         self.keys[key] = entry
         rows = [] if rules["is_final"] else [self.result(key, *item) for item in updated.items()]
+        closed_rows: list[Row] = []
         if rules["is_by_key"]:
             entry["latest"] = max(entry["latest"], timestamp)
             entry["moved"] = max(entry["latest"], watermark)
             for start in sorted(entry["open"]):
                 if start + size + grace <= entry["latest"]:
-                    rows += self.close(key, start)
-        return rows
+                    closed_rows += self.close(key, start)
+        return closed_rows, rows
 
     def close(self, key: str, start: int) -> list[Row]:
         entry = self.keys[key]
@@ -176,7 +178,9 @@ class Model:
             return
         kind, stage = self.stages[at]
         if kind == "window":
-            made = stage.record(row, self.state["watermark"])
+            closed, made = stage.record(row, self.state["watermark"])
+            for result in closed:
+                self.push_alone(at + 1, result)
         elif kind == "count":
             count = self.state["counts"].get(row[0], 0) + 1
             self.state["counts"][row[0]] = count
@@ -186,15 +190,19 @@ class Model:
         for row in made:
             self.push(at + 1, row)
 
+    def push_alone(self, at: int, row: Row) -> None:
+        """Let the result of a closed window go on: if it fails, it fails alone."""
+        saved = self.saved()
+        try:
+            self.push(at, row)
+        except Fails:
+            self.restore(saved)
+
     def advance(self) -> None:
         for at, (_, stage) in enumerate(self.stages):
             if isinstance(stage, Windows):
                 for row in stage.advance(self.state["watermark"]):
-                    saved = self.saved()
-                    try:
-                        self.push(at + 1, row)
-                    except Fails:
-                        self.restore(saved)
+                    self.push_alone(at + 1, row)
 
 
 def plain(kind: str, what: Any, value: Any) -> list[Any]:
@@ -300,7 +308,11 @@ def test_models_of_two_languages_and_both_faces_agree(
             producer.produce("in", text.encode(), key, timestamp=timestamp)
     for count in [choose.randrange(1, 9), choose.randrange(1, 9), None]:
         app = Application(
-            name="test", directory=tmp_path, loglevel=None, on_error="dead-letter", idle_timeout=None
+            name="test",
+            directory=tmp_path,
+            loglevel=None,
+            on_error="dead-letter",
+            idle_timeout=None,
         )
         build(app, scenario["steps"])
         app.run(count=count, timeout=0.2)

@@ -229,15 +229,21 @@ fn follow_assignments(
         match run_workers(application, crew) {
             Ok(Outcome::Ended(report)) => return Ok(report),
             Ok(Outcome::Reassigned(slots)) => kept = slots,
-            // An instance that has stood still finds its positions gone when another
-            // has gone on: it is not its program that is wrong.
-            Err(error) if error.class() == Class::Invalid && is_changing() => {
-                return Err(Error::unavailable(format!(
-                    "the group has gone on without this instance: {error}"
-                )));
-            }
+            Err(error) if is_changing() => return Err(of_the_past(error)),
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// What an error says of an instance that the group has gone on without: an instance
+/// that has stood still finds its positions deleted, and nothing is wrong with its
+/// program. It begins again.
+fn of_the_past(error: Error) -> Error {
+    match error.class() {
+        Class::Invalid => Error::unavailable(format!(
+            "the group has gone on without this instance: {error}"
+        )),
+        _ => error,
     }
 }
 

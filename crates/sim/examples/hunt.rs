@@ -4,7 +4,7 @@
 //! cargo run --release -p headwater-sim --features faults --example hunt -- NoFencing
 //! ```
 
-use headwater_sim::{Bug, Script, run};
+use headwater_sim::{Bug, NO_END, Script, run};
 
 const SEEDS_MAX: u64 = 2_000;
 
@@ -18,7 +18,8 @@ fn main() {
             continue;
         }
         let found = (1..=SEEDS_MAX).find_map(|seed| {
-            let failure = run(&Script::random(seed), Some(bug)).failure?;
+            let failure = run(&Script::random(seed), Some(bug)).failure;
+            let failure = failure.filter(|failure| failure != NO_END)?;
             Some((seed, failure))
         });
         match found {

@@ -45,4 +45,4 @@ pub use shrink::{describe, shrink};
 pub use simulation::{Outcome, run};
 pub use topology::{Pipeline, Program, Segment, Step, Topology, count_rows, fail_some};
 pub use trouble::{Call, Fault, Trouble};
-pub use world::{WALL_MS, World};
+pub use world::{NO_END, WALL_MS, World};

@@ -205,8 +205,9 @@ impl Windows {
         starts
     }
 
-    /// One record; `watermark` has it counted.
-    fn record(&mut self, row: &Row, watermark: i64) -> Result<Vec<Row>, String> {
+    /// One record; `watermark` has it counted. The results of windows that it closes, which
+    /// are causes of their own, and its own rows.
+    fn record(&mut self, row: &Row, watermark: i64) -> Result<(Vec<Row>, Vec<Row>), String> {
         let key = row.key.clone().ok_or("no key")?;
         let rules = self.rules;
         let raw = row.value.get(self.field).cloned().unwrap_or(Json::Null);
@@ -239,9 +240,10 @@ impl Windows {
             open: BTreeMap::new(),
         });
         if is_new && open.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let mut rows = Vec::new();
+        let mut closed = Vec::new();
         for start in open {
             let totals = state.open.entry(start).or_insert(Totals {
                 total: Num::Int(0),
@@ -265,10 +267,10 @@ impl Windows {
         if rules.is_by_key {
             state.latest = state.latest.max(row.timestamp);
             state.moved = state.latest.max(watermark);
-            rows.extend(self.close_passed(&key, &mut state));
+            closed = self.close_passed(&key, &mut state);
         }
         self.keys.insert(key, state);
-        Ok(rows)
+        Ok((closed, rows))
     }
 
     /// Closes what a key's own time has passed.
@@ -516,9 +518,24 @@ impl Model {
                     })
                     .collect()
             }
-            Stage::Windows(windows) => windows.record(&row, watermark).map_err(|_| text)?,
+            Stage::Windows(windows) => {
+                let (closed, own) = windows.record(&row, watermark).map_err(|_| text)?;
+                for row in closed {
+                    self.push_alone(at + 1, row);
+                }
+                own
+            }
         };
         made.into_iter().try_for_each(|row| self.push(at + 1, row))
+    }
+
+    /// The result of a window that has closed goes on: if it fails, it fails alone.
+    fn push_alone(&mut self, at: usize, row: Row) {
+        let before = self.clone();
+        if let Err(text) = self.push(at, row) {
+            *self = before;
+            self.dead.push(text);
+        }
     }
 
     /// What time has closed goes on row by row; a row that fails fails alone, and its
@@ -530,11 +547,7 @@ impl Model {
                 continue;
             };
             for row in windows.advance(watermark, tick_timeout) {
-                let before = self.clone();
-                if let Err(text) = self.push(at + 1, row) {
-                    *self = before;
-                    self.dead.push(text);
-                }
+                self.push_alone(at + 1, row);
             }
         }
     }

@@ -34,6 +34,8 @@ use std::time::Duration;
 pub const WALL_MS: i64 = 1_700_000_000_000;
 /// A run that takes so many calls does not come to an end.
 const CALLS_MAX: u64 = 150_000;
+/// How it fails then.
+pub const NO_END: &str = "it does not come to an end";
 /// A run that stands still for so long, by the real clock, is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 /// The baton lies with the thread that started the world.
@@ -282,9 +284,7 @@ impl World {
         inner.leave_if_dead(me);
         inner.calls += 1;
         if inner.calls > CALLS_MAX {
-            inner
-                .failure
-                .get_or_insert_with(|| "it does not come to an end".into());
+            inner.failure.get_or_insert_with(|| NO_END.into());
             inner.end_all();
         }
         let latency = Duration::from_micros(inner.seed.below(400));

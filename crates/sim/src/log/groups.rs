@@ -26,6 +26,8 @@ pub(super) struct Group {
     pub(super) generation: u64,
     pub(super) members: BTreeMap<u64, Membership>,
     members_made: u64,
+    /// Members whose instance has come back as another member.
+    replaced: BTreeSet<u64>,
     /// Since when the group is changing.
     changing: Option<Duration>,
     pub(super) positions: BTreeMap<TopicPartition, Committed>,
@@ -72,7 +74,10 @@ impl State {
         group.members_made += 1;
         let id = group.members_made;
         let instance = process.map_or(format!("m{id}"), |process| format!("p{process}"));
-        // A static member: its former life is gone.
+        // A static member: its former life is fenced.
+        let former = group.members.iter();
+        let former = former.filter(|(_, known)| known.instance == instance);
+        group.replaced.extend(former.map(|(&id, _)| id));
         group.members.retain(|_, known| known.instance != instance);
         let membership = Membership {
             instance,
@@ -107,9 +112,7 @@ impl State {
     ) -> Option<Result<Vec<TopicPartition>>> {
         let found = self.groups.get_mut(group)?;
         let Some(membership) = found.members.get_mut(&member) else {
-            return Some(Err(Error::unavailable(format!(
-                "the group has gone on without this member, group=`{group}`"
-            ))));
+            return Some(Err(found.gone(group, member)));
         };
         membership.has_come_back = true;
         self.complete(group);
@@ -143,9 +146,10 @@ impl State {
         });
         match is_current || self.has_bug(Bug::NoFencing) {
             true => Ok(()),
-            false => Err(Error::unavailable(format!(
-                "the group has gone on without this member, group=`{group}`"
-            ))),
+            false => Err(found.map_or_else(
+                || Error::unavailable("there is no such group any more"),
+                |found| found.gone(group, member),
+            )),
         }
     }
 
@@ -290,6 +294,18 @@ impl State {
 }
 
 impl Group {
+    /// Why somebody is no member any more.
+    fn gone(&self, group: &str, member: u64) -> Error {
+        match self.replaced.contains(&member) {
+            true => Error::fenced(format!(
+                "this instance has been started again, group=`{group}`"
+            )),
+            false => Error::unavailable(format!(
+                "the group has gone on without this member, group=`{group}`"
+            )),
+        }
+    }
+
     fn change(&mut self, now: Duration) {
         self.changing = Some(now);
         for member in self.members.values_mut() {
