@@ -164,15 +164,19 @@ struct Key {
 #[derive(Clone, Debug)]
 struct Windows {
     rules: Rules,
+    /// Whether records of one key come from several tasks, behind a change of key: then
+    /// a key's own time has only passed what the watermark has passed too.
+    is_shared: bool,
     field: &'static str,
     keys: BTreeMap<String, Key>,
     late: u64,
 }
 
 impl Windows {
-    fn new(rules: Rules, field: &'static str) -> Windows {
+    fn new(rules: Rules, field: &'static str, is_shared: bool) -> Windows {
         Windows {
             rules,
+            is_shared,
             field,
             keys: BTreeMap::new(),
             late: 0,
@@ -214,7 +218,10 @@ impl Windows {
         let known = self.keys.get(&key).cloned();
         let closed_end = match (&known, rules.is_by_key) {
             (_, false) => watermark.saturating_sub(rules.grace),
-            (Some(known), true) => known.latest.saturating_sub(rules.grace).max(known.closed),
+            (Some(known), true) => {
+                let passed = self.passed(known, watermark);
+                passed.saturating_sub(rules.grace).max(known.closed)
+            }
             (None, true) => watermark
                 .saturating_sub(rules.key_retention)
                 .saturating_sub(rules.grace),
@@ -267,18 +274,25 @@ impl Windows {
         if rules.is_by_key {
             state.latest = state.latest.max(row.timestamp);
             state.moved = state.latest.max(watermark);
-            closed = self.close_passed(&key, &mut state);
+            closed = self.close_passed(&key, &mut state, watermark);
         }
         self.keys.insert(key, state);
         Ok((closed, rows))
     }
 
+    fn passed(&self, key: &Key, watermark: i64) -> i64 {
+        match self.is_shared {
+            true => key.latest.min(watermark),
+            false => key.latest,
+        }
+    }
+
     /// Closes what a key's own time has passed.
-    fn close_passed(&self, key: &str, state: &mut Key) -> Vec<Row> {
+    fn close_passed(&self, key: &str, state: &mut Key, watermark: i64) -> Vec<Row> {
         let rules = self.rules;
         let mut rows = Vec::new();
         while let Some((&start, totals)) = state.open.first_key_value() {
-            if state.latest < start + rules.size + rules.grace {
+            if self.passed(state, watermark) < start + rules.size + rules.grace {
                 break;
             }
             if rules.is_final {
@@ -299,7 +313,8 @@ impl Windows {
         for (key, state) in &self.keys {
             for &start in state.open.keys() {
                 let close = start + rules.size + rules.grace;
-                let deadline = if rules.is_by_key {
+                let is_passed = self.is_shared && close <= state.latest;
+                let deadline = if rules.is_by_key && !is_passed {
                     let silence = (close - state.latest).max(timeout);
                     state.moved.saturating_add(silence)
                 } else {
@@ -383,7 +398,11 @@ impl Model {
     pub fn new(segment: &Segment, upstream_partitions: u32) -> Model {
         let stage = |step: &Step| match step {
             Step::Count(ttl) => Stage::Count(*ttl, BTreeMap::new()),
-            Step::Window(rules, field) => Stage::Windows(Box::new(Windows::new(*rules, field))),
+            Step::Window(rules, field) => Stage::Windows(Box::new(Windows::new(
+                *rules,
+                field,
+                segment.upstream.is_some(),
+            ))),
             plain => Stage::Plain(plain.clone()),
         };
         Model {

@@ -27,7 +27,7 @@ const CAUGHT: &[(Bug, u64)] = &[
     (Bug::RestoreToStableEnd, 22),
     (Bug::TickOutsideCommit, 10),
     (Bug::RerunKeepsState, 3),
-    (Bug::ClosedMarkForgotten, 19),
+    (Bug::ClosedMarkForgotten, 107),
     (Bug::PartialFloatSums, 4),
     (Bug::WatermarkForgotten, 1),
     (Bug::KeptAfterComeback, 108),
