@@ -43,6 +43,8 @@ SLICE_SECONDS = 60.0
 def cargo(package: str, test: str, name: str) -> list[str]:
     """Return the command that runs one test and shows what it prints."""
     command = ["cargo", "test", "--release", "--quiet", "--package", package, "--test", test]
+    if package == "headwater-sim":
+        command += ["--features", "faults"]
     return [*command, name, "--", "--nocapture"]
 
 
@@ -67,7 +69,8 @@ class Kind:
 
 
 KINDS = [
-    Kind("sim", 30, "crates/sim/tests/sim.rs", cargo("headwater-sim", "sim", "every_seed"),
+    Kind("sim", 30, "crates/sim/tests/sim/main.rs",
+         cargo("headwater-sim", "sim", "every_seed"),
          "HEADWATER_SEEDS", 500, "HEADWATER_SEED_FROM"),
     Kind("kill-rust-job", 8, "crates/engine/tests/kill.rs",
          cargo("headwater", "kill", "a_killed_job"), "HEADWATER_KILLS", 30),
