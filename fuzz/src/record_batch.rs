@@ -36,9 +36,14 @@ fn decode(batch: &[u8], offset: u64) {
         .expect("a small record");
     let first = first.finish().expect("one record");
     decoder.push(&first.bytes, 0).expect("a sound batch");
-    if let Ok(count) = decoder.push(batch, offset) {
-        let records = decoder.finish();
-        assert_eq!(records.len(), 1 + count as usize);
+    if let Ok(covered) = decoder.push(batch, offset) {
+        let count = decoder.len();
+        assert!((1..=1 + covered as usize).contains(&count));
+        let (records, offsets) = decoder.finish();
+        assert_eq!(records.len(), count);
+        for index in 1..records.len() {
+            std::hint::black_box(offsets.get(index));
+        }
         touch(&records);
     }
 }
@@ -93,8 +98,9 @@ fn round_trip(input: &mut Input<'_>) {
     let mut decoder = BatchDecoder::default();
     let count = decoder.push(&batch.bytes, 77).expect("a sound batch");
     assert_eq!((count, batch.count as usize), (batch.count, wanted.len()));
-    let records = decoder.finish();
+    let (records, offsets) = decoder.finish();
     for (index, (key, value, time, headers)) in wanted.iter().enumerate() {
+        assert_eq!(offsets.get(index), 77 + index as u64);
         assert_eq!(records.key(index), *key);
         assert_eq!(records.value(index), *value);
         assert_eq!(records.timestamps[index], *time);
