@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from dataclasses import field as _field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -21,7 +22,7 @@ _PREFIXES = ("kafka://", "kafka+ssl://")
 
 def _secret() -> str | None:
     """Make the default of a field whose value is never shown."""
-    return field(default=None, repr=False)  # type: ignore[return-value]
+    return _field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,9 @@ class ConnectionConfig:
         >>> ConnectionConfig("broker:9093", security_protocol="ssl").as_librdkafka_dict()
         {'bootstrap.servers': 'broker:9093', 'security.protocol': 'ssl'}
         """
-        values = {name.name: getattr(self, name.name) for name in fields(self)}
-        del values["oauth_cb"]
-        return {
-            name.replace("_", "."): str(value) for name, value in values.items() if value is not None
-        }
+        names = [field.name for field in fields(self) if field.name != "oauth_cb"]
+        values = {name.replace("_", "."): getattr(self, name) for name in names}
+        return {name: str(value) for name, value in values.items() if value is not None}
 
 
 class Connection(NamedTuple):
