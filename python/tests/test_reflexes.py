@@ -92,10 +92,8 @@ def test_columns_of_two_frames_do_not_mix(app: hw.Application, use: Any) -> None
         use(app.dataframe("a"), app.dataframe("b"))
 
 
-def test_kafka_is_announced_and_not_pretended() -> None:
-    with pytest.raises(NotImplementedError, match="later release"):
-        hw.Application("localhost:9092")
-    with pytest.raises(TypeError, match="always exactly-once"):
-        hw.Application(processing_guarantee="exactly-once")
+def test_options_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(TypeError, match="the engine sets it"):
+        hw.Application(consumer_poll_timeout=1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
         hw.Application(nonsense=1)
