@@ -2,7 +2,7 @@
 
 use super::support::{WAIT, append, at, count, ok, positions_of, read_to_end, reader_at_start};
 use crate::{FetchLimits, Fetched, Log, Reader, TopicConfig};
-use headwater_core::{Position, Records, RecordsBuilder, TopicPartition};
+use headwater_core::{Class, Position, Records, RecordsBuilder, TopicPartition};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,16 +10,23 @@ const KEYS: u64 = 50;
 /// Keys that are written once, between all the others.
 const RARE_EVERY: u64 = 700;
 
-/// Number `n` goes to key `n % KEYS`, or now and then to a key of its own, or to none.
+/// The key of a number.
+type KeyOf = fn(u64) -> Option<Vec<u8>>;
+
+/// Number `n` goes to key `n % KEYS`, or now and then to a key of its own.
 fn key_of(number: u64) -> Option<Vec<u8>> {
     match number % RARE_EVERY {
-        3 => Some(format!("rare {number}").into_bytes()),
-        5 => None,
+        3 | 5 => Some(format!("rare {number}").into_bytes()),
         _ => Some((number % KEYS).to_be_bytes().to_vec()),
     }
 }
 
-fn records(range: std::ops::Range<u64>) -> Records {
+/// The same, but for some that have no key.
+fn key_or_none(number: u64) -> Option<Vec<u8>> {
+    (number % RARE_EVERY != 5).then(|| key_of(number)).flatten()
+}
+
+fn records(key_of: KeyOf, range: std::ops::Range<u64>) -> Records {
     let mut builder = RecordsBuilder::default();
     for number in range {
         let mut value = [7; 200];
@@ -30,7 +37,7 @@ fn records(range: std::ops::Range<u64>) -> Records {
 }
 
 /// The numbers with their positions, each checked against its key and time.
-fn numbers(fetched: &[Fetched]) -> Vec<(u64, Position)> {
+fn numbers(key_of: KeyOf, fetched: &[Fetched]) -> Vec<(u64, Position)> {
     let each = |fetched: &Fetched| {
         let (records, positions) = (fetched.records.clone(), positions_of(fetched));
         (0..records.len()).map(move |index| {
@@ -56,7 +63,7 @@ struct Churned {
 }
 
 /// Appends until most of it has been compacted.
-fn churn(log: &dyn Log, partition: &TopicPartition) -> Churned {
+fn churn(key_of: KeyOf, log: &dyn Log, partition: &TopicPartition) -> Churned {
     const BATCH: u64 = 100;
     /// Some logs compact much later; then all of it is still there.
     const WRITTEN_MAX: u64 = 40_000;
@@ -66,7 +73,7 @@ fn churn(log: &dyn Log, partition: &TopicPartition) -> Churned {
     let (mut positions, mut seen) = (Vec::new(), Vec::new());
     let mut written = 0;
     loop {
-        append(log, partition, records(written..written + BATCH));
+        append(log, partition, records(key_of, written..written + BATCH));
         written += BATCH;
         while (positions.len() as u64) < written {
             let new = ok(live.poll(WAIT, FetchLimits::default()));
@@ -78,7 +85,7 @@ fn churn(log: &dyn Log, partition: &TopicPartition) -> Churned {
             records_max: 33,
             ..FetchLimits::default()
         };
-        seen.extend(numbers(&ok(middle.poll(Duration::ZERO, few))));
+        seen.extend(numbers(key_of, &ok(middle.poll(Duration::ZERO, few))));
         if written % (10 * BATCH) != 0 {
             continue;
         }
@@ -86,7 +93,7 @@ fn churn(log: &dyn Log, partition: &TopicPartition) -> Churned {
         if (count(&fetched) as u64) < written / 4 || WRITTEN_MAX <= written {
             return Churned {
                 positions,
-                left: numbers(&fetched),
+                left: numbers(key_of, &fetched),
                 seen,
                 middle,
             };
@@ -95,7 +102,7 @@ fn churn(log: &dyn Log, partition: &TopicPartition) -> Churned {
 }
 
 /// The newest number of each key; a record without one is one of its own.
-fn newest(numbers: &[(u64, Position)]) -> BTreeMap<(u64, Vec<u8>), u64> {
+fn newest(key_of: KeyOf, numbers: &[(u64, Position)]) -> BTreeMap<(u64, Vec<u8>), u64> {
     let mut newest = BTreeMap::new();
     for &(number, _) in numbers {
         let key = key_of(number).map_or((number, vec![]), |key| (0, key));
@@ -105,8 +112,8 @@ fn newest(numbers: &[(u64, Position)]) -> BTreeMap<(u64, Vec<u8>), u64> {
     newest
 }
 
-/// The newest record of each key stays, and every one without a key, each at its
-/// position. A reader that was in the middle when older ones went sees no older
+/// The newest record of each key stays, and every one without a key if the log takes
+/// such (Kafka does not, in a compacted topic), each at its position. A reader that was in the middle when older ones went sees no older
 /// one after a newer one and misses no newest one; positions of before, of records
 /// that are gone too, can be read from.
 pub fn a_compacted_topic_keeps_the_newest_of_each_key(log: &dyn Log) {
@@ -116,16 +123,29 @@ pub fn a_compacted_topic_keeps_the_newest_of_each_key(log: &dyn Log) {
         ..TopicConfig::default()
     };
     ok(log.create_topic("t", &config));
+    ok(log.create_topic("keyless", &config));
+    let mut producer = ok(log.producer());
+    let keyless = records(|_| None, 0..1);
+    let taken = producer
+        .append(&at("keyless", 0), keyless)
+        .and_then(|()| producer.flush());
+    let key_of: KeyOf = match taken {
+        Ok(()) => key_or_none,
+        Err(error) => {
+            assert_eq!(error.class(), Class::Invalid, "{error}");
+            key_of
+        }
+    };
     let partition = at("t", 0);
-    let mut churned = churn(log, &partition);
+    let mut churned = churn(key_of, log, &partition);
     let positions = &churned.positions;
     let written = positions.len() as u64;
     let all: Vec<_> = (0..).zip(positions.iter().copied()).collect();
-    let expected = newest(&all);
-    assert_eq!(newest(&churned.left), expected);
+    let expected = newest(key_of, &all);
+    assert_eq!(newest(key_of, &churned.left), expected);
     let rest = read_to_end(&mut *churned.middle, FetchLimits::default());
-    churned.seen.extend(numbers(&rest));
-    let seen = newest(&churned.seen);
+    churned.seen.extend(numbers(key_of, &rest));
+    let seen = newest(key_of, &churned.seen);
     assert_eq!(seen, expected, "a reader in the middle misses nothing");
     for &(number, at) in churned.left.iter().chain(&churned.seen) {
         assert_eq!(
@@ -136,7 +156,7 @@ pub fn a_compacted_topic_keeps_the_newest_of_each_key(log: &dyn Log) {
     for number in [0, 1, 4, written / 3, written / 2, written - 1] {
         let position = positions[number as usize];
         let mut reader = ok(log.reader(&[(partition.clone(), position)]));
-        let fetched = numbers(&ok(reader.poll(WAIT, FetchLimits::default())));
+        let fetched = numbers(key_of, &ok(reader.poll(WAIT, FetchLimits::default())));
         let at = fetched.first().map(|first| first.1);
         let at = at.expect("the last record stays");
         let kept = expected.values().map(|&number| positions[number as usize]);

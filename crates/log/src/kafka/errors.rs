@@ -17,6 +17,7 @@ pub(super) fn class_of(fault: &Fault) -> Class {
         | code::UNKNOWN_PARTITION_LOCAL
         | code::MESSAGE_TOO_LARGE
         | code::INVALID_CONFIG
+        | code::INVALID_RECORD
         | code::INVALID_TIMESTAMP
         | code::TOPIC_AUTHORIZATION
         | code::GROUP_AUTHORIZATION
@@ -40,6 +41,7 @@ pub(super) fn error(doing: &str, fault: &Fault) -> Error {
         code::MESSAGE_TOO_LARGE => {
             "\nhint: raise `max.message.bytes` of the topic, or `message.max.bytes` of the client"
         }
+        code::INVALID_RECORD => "\nhint: a compacted topic takes no record without a key",
         code::INVALID_TIMESTAMP => {
             "\nhint: raise `message.timestamp.after.max.ms` of the topic, or set other timestamps"
         }

@@ -113,6 +113,7 @@ pub(in super::super) mod code {
     pub(in crate::kafka) const TOPIC_EXISTS: i32 =
         Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS as i32;
     pub(in crate::kafka) const INVALID_CONFIG: i32 = Code::RD_KAFKA_RESP_ERR_INVALID_CONFIG as i32;
+    pub(in crate::kafka) const INVALID_RECORD: i32 = Code::RD_KAFKA_RESP_ERR_INVALID_RECORD as i32;
     pub(in crate::kafka) const INVALID_TIMESTAMP: i32 =
         Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP as i32;
     pub(in crate::kafka) const TOPIC_AUTHORIZATION: i32 =
