@@ -3,7 +3,7 @@
 //! Nothing else in the workspace reads a clock or draws a random number; clippy
 //! forbids it. So a simulated environment repeats a run exactly. The log and the
 //! state store are environment too, but their traits stand in their own crates;
-//! files that sources and sinks use come through [`Storage`].
+//! files that sources, sinks and state stores use come through [`Storage`].
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place that may")]
 
@@ -48,12 +48,24 @@ pub trait StorageFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// The file system, as far as sources and sinks use it.
+/// A lock on a file; dropping it, or the end of the process, gives it up.
+pub trait StorageLock: Send {}
+
+/// The file system, as far as sources, sinks and state stores use it.
 pub trait Storage: Send + Sync {
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
     /// Opens a file for appending and makes it, with its folders, if it is missing.
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// The names in a folder, sorted; none if it is missing.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder and everything in it, if it is there.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Locks a file, which is made if it is missing; `None` while anyone else
+    /// holds it, in this process or another.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn StorageLock>>>;
 }
 
 /// Everything that a run takes from outside.
@@ -63,7 +75,7 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub random: Arc<dyn Random>,
-    /// Files of sources and sinks.
+    /// Files of sources, sinks and state stores.
     pub storage: Arc<dyn Storage>,
 }
 
@@ -153,7 +165,54 @@ impl Storage for SystemStorage {
         }
         Ok(Box::new(SystemFile(file)))
     }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn StorageLock>>> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(SystemLock { _file: file }))),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
+
+/// The system gives the lock up when the file is closed.
+struct SystemLock {
+    _file: File,
+}
+
+impl StorageLock for SystemLock {}
 
 struct SystemFile(File);
 

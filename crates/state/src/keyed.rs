@@ -6,11 +6,18 @@
 //! a function saw that key. What has expired is gone for reads at once; sweeping
 //! trails the watermark, so a record that is far in the past never finds a value
 //! gone that its own key's clock has not passed.
+//!
+//! With a [`Tier`] an entry that was not used for long stands on disk only. A
+//! key that is looked for and is nowhere is remembered too, in a slot without an
+//! entry, until it leaves memory like others. Which entries leave is decided by
+//! a clock hand over a ring of keys: who was used since it last came by stays.
 
-use crate::{KeyReader, KeyWriter, Mark, StateStore, ValueReader, ValueWriter};
+use crate::{
+    KeyReader, KeyWriter, Mark, Spill, StateStore, Tier, ValueReader, ValueWriter, Written, hint_of,
+};
 use ahash::AHasher;
-use headwater_core::{RecordsBuilder, Result, TimestampMs};
-use std::collections::{BTreeMap, HashMap};
+use headwater_core::{Error, Position, RecordsBuilder, Result, TimestampMs};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
@@ -19,22 +26,53 @@ type FixedHash = BuildHasherDefault<AHasher>;
 const KIND_VALUE: u8 = 1;
 const KIND_CLOCK: u8 = 2;
 
+/// What a slot takes beside its key and value, measured.
+const SLOT_BYTES: usize = 200;
+/// What an expiry takes.
+const EXPIRY_BYTES: usize = 100;
+
 /// Values of many keys, with savepoints and changes.
 #[derive(Debug, Default)]
 pub struct KeyedStore {
-    entries: HashMap<Arc<[u8]>, Entry, FixedHash>,
-    /// What to put back, newest last.
-    undo: Vec<(Arc<[u8]>, Option<Entry>)>,
+    slots: HashMap<Arc<[u8]>, Slot, FixedHash>,
+    /// What to put back, newest last; `None` where nothing was resident.
+    undo: Vec<(Arc<[u8]>, Option<Slot>)>,
     is_marked: bool,
-    /// Entries changed since the last drain, in order of first change.
+    /// Keys changed since the last drain, in order of first change. Their slots
+    /// say whether that still holds.
     changed: Vec<Arc<[u8]>>,
-    changed_index: HashMap<Arc<[u8]>, (), FixedHash>,
     /// What expires at or before this is gone, whatever its key's clock says.
     horizon_ms: Option<TimestampMs>,
     /// How far the horizon trails the watermark.
     max_future_ms: i64,
-    /// Entries by expiry, for sweeping.
-    expiries: BTreeMap<(TimestampMs, Arc<[u8]>), ()>,
+    /// Resident entries by expiry, for sweeping.
+    expiries: BTreeSet<(TimestampMs, Arc<[u8]>)>,
+    /// What the slots take.
+    bytes: usize,
+    tier: Option<Box<Tier>>,
+    /// Resident keys in the order in which the hand comes by. Kept once
+    /// something is on disk.
+    ring: VecDeque<Arc<[u8]>>,
+    /// Keys whose slots the disk does not have as they are.
+    unwritten: Vec<Arc<[u8]>>,
+    /// Why something could not be read.
+    failure: Option<Error>,
+}
+
+/// A resident key.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Slot {
+    /// `None` if there is no entry, on disk either once it is written.
+    entry: Option<Entry>,
+    /// Whether it has changed since the last drain.
+    is_changed: bool,
+    /// Whether the disk does not have it as it is.
+    is_unwritten: bool,
+    /// Whether it was used since the hand came by.
+    is_used: bool,
+    is_in_ring: bool,
+    /// The hint that the entry has on disk, as far as it is known.
+    hint_ms: Option<TimestampMs>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +94,47 @@ impl Entry {
             Entry::Value { expires_ms, .. } | Entry::Clock { expires_ms, .. } => *expires_ms,
         }
     }
+
+    /// Appends the entry as the changelog has it.
+    fn write(&self, out: &mut Vec<u8>) {
+        let buffer = std::mem::take(out);
+        let mut writer = ValueWriter::reusing(buffer, self.expires_ms());
+        match self {
+            Entry::Value { bytes, .. } => writer.bytes(bytes),
+            Entry::Clock { latest_ms, .. } => writer.int(*latest_ms),
+        };
+        *out = writer.finish();
+    }
+
+    fn read(key: &[u8], value: &[u8]) -> Result<Entry> {
+        let (_, kind) = KeyReader::new(key)?;
+        let (mut reader, expires_ms) = ValueReader::new(value)?;
+        Ok(match kind {
+            KIND_CLOCK => Entry::Clock {
+                latest_ms: reader.int()?,
+                expires_ms,
+            },
+            _ => Entry::Value {
+                bytes: reader.bytes()?.into(),
+                expires_ms,
+            },
+        })
+    }
+}
+
+impl Slot {
+    fn expires_ms(&self) -> Option<TimestampMs> {
+        self.entry.as_ref()?.expires_ms()
+    }
+}
+
+fn slot_bytes(key: &[u8], entry: Option<&Entry>) -> usize {
+    let of_value = match entry {
+        Some(Entry::Value { bytes, .. }) => bytes.len(),
+        _ => 0,
+    };
+    let expires_ms = entry.and_then(Entry::expires_ms);
+    SLOT_BYTES + key.len() + of_value + expires_ms.map_or(0, |_| EXPIRY_BYTES)
 }
 
 impl KeyedStore {
@@ -83,26 +162,88 @@ impl KeyedStore {
         }
     }
 
-    fn put(&mut self, key: Arc<[u8]>, entry: Option<Entry>) {
-        let expiry = |entry: &Option<Entry>| entry.as_ref().and_then(Entry::expires_ms);
-        let new_expiry = expiry(&entry);
-        let old = match entry {
-            Some(entry) => self.entries.insert(Arc::clone(&key), entry),
-            None => self.entries.remove(&key),
-        };
-        let old_expiry = expiry(&old);
-        if old_expiry != new_expiry {
-            if let Some(expires) = old_expiry {
-                self.expiries.remove(&(expires, Arc::clone(&key)));
+    /// The entry of a key, from disk if need be.
+    fn find(&mut self, key: &[u8]) -> Option<&Entry> {
+        if self.has_disk() && !self.slots.contains_key(key) {
+            self.load(key);
+        }
+        let slot = self.slots.get_mut(key)?;
+        slot.is_used = true;
+        slot.entry.as_ref()
+    }
+
+    fn has_disk(&self) -> bool {
+        self.tier.as_ref().is_some_and(|tier| tier.has_disk())
+    }
+
+    /// Makes a key resident.
+    #[cold]
+    fn load(&mut self, key: &[u8]) {
+        let Some(tier) = &mut self.tier else { return };
+        let loaded = tier.get(key).and_then(|stored| {
+            let hint_ms = stored.as_ref().and_then(|stored| stored.hint_ms);
+            let entry = stored.map(|stored| Entry::read(key, &stored.value));
+            Ok((entry.transpose()?, hint_ms))
+        });
+        match loaded {
+            Ok((entry, hint_ms)) => {
+                let key: Arc<[u8]> = key.into();
+                let slot = Slot {
+                    entry,
+                    hint_ms,
+                    is_in_ring: true,
+                    ..Slot::default()
+                };
+                self.ring.push_back(Arc::clone(&key));
+                self.set_slot(&key, Some(slot));
             }
-            if let Some(expires) = new_expiry {
-                self.expiries.insert((expires, Arc::clone(&key)), ());
+            Err(error) => {
+                self.failure.get_or_insert(error);
             }
         }
+    }
+
+    /// Puts a slot in the place of what is there; returns that.
+    fn set_slot(&mut self, key: &Arc<[u8]>, slot: Option<Slot>) -> Option<Slot> {
+        let expires_ms = slot.as_ref().and_then(Slot::expires_ms);
+        let old = match slot {
+            Some(slot) => {
+                self.bytes += slot_bytes(key, slot.entry.as_ref());
+                self.slots.insert(Arc::clone(key), slot)
+            }
+            None => self.slots.remove(key),
+        };
+        if let Some(old) = &old {
+            self.bytes -= slot_bytes(key, old.entry.as_ref());
+        }
+        let old_expires_ms = old.as_ref().and_then(Slot::expires_ms);
+        if old_expires_ms != expires_ms {
+            if let Some(expires) = old_expires_ms {
+                self.expiries.remove(&(expires, Arc::clone(key)));
+            }
+            if let Some(expires) = expires_ms {
+                self.expiries.insert((expires, Arc::clone(key)));
+            }
+        }
+        old
+    }
+
+    fn put(&mut self, key: Arc<[u8]>, entry: Option<Entry>) {
+        let known = self.slots.get(&key);
+        let is_new_change = known.is_none_or(|slot| !slot.is_changed);
+        let slot = Slot {
+            entry,
+            is_changed: true,
+            is_used: true,
+            is_unwritten: known.is_some_and(|slot| slot.is_unwritten),
+            is_in_ring: known.is_some_and(|slot| slot.is_in_ring),
+            hint_ms: known.and_then(|slot| slot.hint_ms),
+        };
+        let old = self.set_slot(&key, Some(slot));
         if self.is_marked {
             self.undo.push((Arc::clone(&key), old));
         }
-        if self.changed_index.insert(Arc::clone(&key), ()).is_none() {
+        if is_new_change {
             self.changed.push(key);
         }
     }
@@ -112,13 +253,21 @@ impl KeyedStore {
         self.changed.len()
     }
 
-    /// Removes what expired `max_future` before `watermark_ms`, at most
+    /// Removes what expired `max_future` before `watermark_ms`, about
     /// `entries_max` entries. A key's clock goes when the horizon has passed it and
     /// all values that it could make late: reads then find the same without it.
+    ///
+    /// # Panics
+    /// If a savepoint is open: what is swept is not put back.
     pub fn sweep(&mut self, watermark_ms: TimestampMs, entries_max: usize) {
+        assert!(!self.is_marked, "sweeping is done between steps");
         let horizon_ms = watermark_ms.saturating_sub(self.max_future_ms);
+        let tier = self.tier.as_ref();
+        if tier.is_some_and(|tier| tier.next_due_ms() <= horizon_ms) {
+            self.load_expired(horizon_ms, entries_max);
+        }
         for _ in 0..entries_max {
-            let Some(((expires, key), ())) = self.expiries.first_key_value() else {
+            let Some((expires, key)) = self.expiries.first() else {
                 return;
             };
             if *expires > horizon_ms {
@@ -126,7 +275,7 @@ impl KeyedStore {
             }
             let key = Arc::clone(key);
             // A clock that the horizon has not passed can still make a value late.
-            let kept = match self.entries.get(&key) {
+            let kept = match self.slots.get(&key).and_then(|slot| slot.entry.as_ref()) {
                 Some(Entry::Clock { latest_ms, .. }) if horizon_ms < *latest_ms => {
                     Some(Entry::Clock {
                         latest_ms: *latest_ms,
@@ -139,11 +288,65 @@ impl KeyedStore {
         }
     }
 
-    fn clock(&self, key: Option<&[u8]>) -> TimestampMs {
-        match self.entries.get(clock_key(key).as_slice()) {
+    /// Makes entries resident whose time to live is over.
+    fn load_expired(&mut self, horizon_ms: TimestampMs, entries_max: usize) {
+        let Some(tier) = &mut self.tier else { return };
+        match tier.take_due(horizon_ms, entries_max) {
+            Ok(hints) => {
+                for (hint_ms, key) in hints {
+                    self.find(&key);
+                    self.take_hint(&key.into(), hint_ms);
+                }
+            }
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    /// A hint of the key was taken: if it was the entry's, it needs another.
+    fn take_hint(&mut self, key: &Arc<[u8]>, hint_ms: TimestampMs) {
+        let slot = self.slots.get_mut(key);
+        if let Some(slot) = slot.filter(|slot| slot.hint_ms == Some(hint_ms)) {
+            slot.hint_ms = None;
+            self.mark_unwritten(key);
+        }
+    }
+
+    fn clock(&mut self, key: Option<&[u8]>) -> TimestampMs {
+        match self.find(clock_key(key).as_slice()) {
             Some(Entry::Clock { latest_ms, .. }) => *latest_ms,
             _ => TimestampMs::MIN,
         }
+    }
+
+    /// Notes that the disk does not have a resident key as it is.
+    fn mark_unwritten(&mut self, key: &Arc<[u8]>) {
+        let (Some(slot), Some(tier)) = (self.slots.get_mut(key), &mut self.tier) else {
+            return;
+        };
+        tier.note_unwritten(slot_bytes(key, slot.entry.as_ref()));
+        if !std::mem::replace(&mut slot.is_unwritten, true) {
+            self.unwritten.push(Arc::clone(key));
+        }
+        if !std::mem::replace(&mut slot.is_in_ring, true) {
+            self.ring.push_back(Arc::clone(key));
+        }
+    }
+
+    /// Before the first write the disk has nothing.
+    fn mark_all_unwritten(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "the keys are sorted")]
+        let mut keys: Vec<Arc<[u8]>> = self.slots.keys().cloned().collect();
+        keys.sort_unstable();
+        self.ring.clear();
+        self.unwritten.clear();
+        for key in &keys {
+            let slot = self.slots.get_mut(key).expect("the key was just listed");
+            (slot.is_unwritten, slot.is_in_ring) = (true, true);
+        }
+        self.ring.extend(keys.iter().cloned());
+        self.unwritten = keys;
     }
 }
 
@@ -152,6 +355,9 @@ fn clock_key(key: Option<&[u8]>) -> Vec<u8> {
 }
 
 /// The state of one key, as a function sees it while it handles one record.
+///
+/// What cannot be read from disk is answered as if it had never been stored; the
+/// engine then drops the step ([`StateStore::check`]).
 #[derive(Debug)]
 pub struct KeyedState<'a> {
     store: &'a mut KeyedStore,
@@ -168,25 +374,21 @@ impl KeyedState<'_> {
     }
 
     /// The value stored under `name`, unless it has expired.
-    pub fn get(&self, name: &[u8]) -> Option<Arc<[u8]>> {
-        match self.store.entries.get(self.full_key(name).as_slice())? {
-            Entry::Value {
-                bytes,
-                expires_ms: None,
-            } => Some(Arc::clone(bytes)),
-            Entry::Value {
-                bytes,
-                expires_ms: Some(expires),
-            } => {
-                let clock = self.store.clock(self.key).max(self.now_ms);
-                let is_swept = self
-                    .store
-                    .horizon_ms
-                    .is_some_and(|horizon| *expires <= horizon);
-                (clock < *expires && !is_swept).then(|| Arc::clone(bytes))
-            }
-            Entry::Clock { .. } => None,
-        }
+    pub fn get(&mut self, name: &[u8]) -> Option<Arc<[u8]>> {
+        let key = self.full_key(name);
+        let Some(Entry::Value { bytes, expires_ms }) = self.store.find(&key) else {
+            return None;
+        };
+        let bytes = Arc::clone(bytes);
+        let Some(expires) = *expires_ms else {
+            return Some(bytes);
+        };
+        let clock = self.store.clock(self.key).max(self.now_ms);
+        let is_swept = self
+            .store
+            .horizon_ms
+            .is_some_and(|horizon| expires <= horizon);
+        (clock < expires && !is_swept).then_some(bytes)
     }
 
     /// Stores a value, for ever or for `ttl_ms` of event time from this record on.
@@ -212,7 +414,7 @@ impl KeyedState<'_> {
     pub fn delete(&mut self, name: &[u8]) -> bool {
         let key = self.full_key(name);
         let was_there = self.get(name).is_some();
-        if self.store.entries.contains_key(key.as_slice()) {
+        if self.store.find(&key).is_some() {
             self.store.put(key.into(), None);
         }
         was_there
@@ -227,7 +429,7 @@ impl KeyedState<'_> {
     /// Advances the clock, and keeps it at least until a value expires.
     fn follow_until(&mut self, value_expires_ms: TimestampMs) {
         let key = clock_key(self.key);
-        let known = match self.store.entries.get(key.as_slice()) {
+        let known = match self.store.find(&key) {
             Some(Entry::Clock {
                 latest_ms,
                 expires_ms,
@@ -255,7 +457,7 @@ impl KeyedState<'_> {
     }
 
     /// Whether the key has a clock, which must then follow its records.
-    pub fn has_clock(&self) -> bool {
+    pub fn has_clock(&mut self) -> bool {
         self.store.clock(self.key) != TimestampMs::MIN
     }
 }
@@ -267,12 +469,11 @@ impl StateStore for KeyedStore {
     }
 
     fn rollback(&mut self, mark: Mark) {
-        let undone = self.undo.split_off(mark.0);
-        let was_marked = std::mem::replace(&mut self.is_marked, false);
-        for (key, old) in undone.into_iter().rev() {
-            self.put(key, old);
+        // A key whose change was undone stays listed; its slot says that it is as
+        // it was.
+        for (key, old) in self.undo.split_off(mark.0).into_iter().rev() {
+            self.set_slot(&key, old);
         }
-        self.is_marked = was_marked;
     }
 
     fn release(&mut self) {
@@ -282,57 +483,152 @@ impl StateStore for KeyedStore {
 
     fn drain_changes(&mut self, out: &mut RecordsBuilder) {
         assert!(self.undo.is_empty(), "no savepoint is open between steps");
-        self.changed_index.clear();
-        for key in self.changed.drain(..) {
-            let value = self.entries.get(&key).map(|entry| match entry {
-                Entry::Value { bytes, expires_ms } => {
-                    let mut writer = ValueWriter::new(*expires_ms);
-                    writer.bytes(bytes);
-                    writer.finish()
+        let has_disk = self.has_disk();
+        let mut value = Vec::new();
+        let mut changed = std::mem::take(&mut self.changed);
+        for key in changed.drain(..) {
+            let Some(slot) = self.slots.get_mut(&key) else {
+                continue;
+            };
+            if !std::mem::take(&mut slot.is_changed) {
+                continue;
+            }
+            let is_removed = slot.entry.is_none();
+            match &slot.entry {
+                Some(entry) => {
+                    entry.write(&mut value);
+                    out.push(Some(&key), Some(&value), 0, None);
                 }
-                Entry::Clock {
-                    latest_ms,
-                    expires_ms,
-                } => {
-                    let mut writer = ValueWriter::new(*expires_ms);
-                    writer.int(*latest_ms);
-                    writer.finish()
-                }
-            });
-            out.push(Some(&key), value.as_deref(), 0, None);
+                None => out.push(Some(&key), None, 0, None),
+            }
+            if has_disk {
+                self.mark_unwritten(&key);
+            } else if is_removed {
+                self.set_slot(&key, None);
+            }
         }
+        self.changed = changed;
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-        let (_, kind) = KeyReader::new(key)?;
-        let entry = match value {
-            None => None,
-            Some(value) => {
-                let (mut reader, expires_ms) = ValueReader::new(value)?;
-                Some(match kind {
-                    KIND_CLOCK => Entry::Clock {
-                        latest_ms: reader.int()?,
-                        expires_ms,
-                    },
-                    _ => Entry::Value {
-                        bytes: reader.bytes()?.into(),
-                        expires_ms,
-                    },
-                })
-            }
-        };
-        self.put(key.into(), entry);
-        self.changed.clear();
-        self.changed_index.clear();
+        KeyReader::new(key)?;
+        let entry = value.map(|value| Entry::read(key, value)).transpose()?;
+        let key: Arc<[u8]> = key.into();
+        if self.has_disk() {
+            let known = self.slots.get(&key).cloned().unwrap_or_default();
+            self.set_slot(&key, Some(Slot { entry, ..known }));
+            self.mark_unwritten(&key);
+        } else {
+            let slot = entry.map(|entry| Slot {
+                entry: Some(entry),
+                ..Slot::default()
+            });
+            self.set_slot(&key, slot);
+        }
         Ok(())
     }
 
     fn clear(&mut self) {
-        *self = KeyedStore::new(self.max_future_ms);
+        let mut tier = self.tier.take();
+        let cleared = tier.as_mut().map_or(Ok(()), |tier| tier.clear());
+        *self = KeyedStore {
+            tier,
+            failure: cleared.err(),
+            ..KeyedStore::new(self.max_future_ms)
+        };
     }
 
     fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len()
+    }
+
+    fn attach(&mut self, tier: Tier) {
+        assert!(
+            self.slots.is_empty(),
+            "a tier is attached to an empty store"
+        );
+        self.tier = Some(Box::new(tier));
+    }
+
+    fn tier(&self) -> Option<&Tier> {
+        self.tier.as_deref()
+    }
+
+    fn settle(&mut self, position: Position) -> Result<()> {
+        crate::settle(self, position)
+    }
+
+    fn settle_at_end(&mut self, position: Position) -> Result<()> {
+        crate::settle_at_end(self, position)
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn is_over_budget(&self) -> bool {
+        let tier = self.tier.as_ref();
+        tier.is_some_and(|tier| tier.is_over_budget(self.bytes))
+    }
+}
+
+impl Spill for KeyedStore {
+    fn tier_mut(&mut self) -> Option<&mut Tier> {
+        self.tier.as_deref_mut()
+    }
+
+    fn resident_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn write(&mut self, position: Position) -> Result<()> {
+        if !self.has_disk() {
+            self.mark_all_unwritten();
+        }
+        let Some(tier) = &mut self.tier else {
+            return Ok(());
+        };
+        let keys = std::mem::take(&mut self.unwritten);
+        let slots = &self.slots;
+        let mut value_of = |key: &[u8], out: &mut Vec<u8>| {
+            let slot = slots.get(key).expect("what is unwritten is resident");
+            let Some(entry) = &slot.entry else {
+                return Written::Removed;
+            };
+            entry.write(out);
+            Written::Value {
+                due_ms: entry.expires_ms(),
+                hint_ms: slot.hint_ms,
+            }
+        };
+        tier.write(keys.clone(), &mut value_of, position, Vec::new())?;
+        for key in keys {
+            let slot = self.slots.get_mut(&key);
+            let slot = slot.expect("what was unwritten is resident");
+            slot.is_unwritten = false;
+            slot.hint_ms = hint_of(slot.expires_ms(), slot.hint_ms);
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self, bytes_max: usize) {
+        // Every key has a second chance, and no third.
+        for _ in 0..2 * self.ring.len() {
+            if self.bytes <= bytes_max {
+                return;
+            }
+            let Some(key) = self.ring.pop_front() else {
+                return;
+            };
+            let Some(slot) = self.slots.get_mut(&key) else {
+                continue;
+            };
+            if std::mem::take(&mut slot.is_used) || slot.is_unwritten {
+                self.ring.push_back(key);
+                continue;
+            }
+            self.set_slot(&key, None);
+        }
     }
 }
 
@@ -371,7 +667,8 @@ mod tests {
             Some(b"2".as_slice())
         );
         assert_eq!(restored.of_key(None, 15).get(b"x"), None);
-        assert_eq!(restored.entries, store.entries);
+        assert_eq!(restored.expiries, store.expiries);
+        assert_eq!(restored.len(), store.len());
         assert!(changes(&mut restored).is_empty());
     }
 
@@ -385,11 +682,13 @@ mod tests {
             store.of_key(Some(&key), now).set(b"x", b"1", Some(50));
             store.of_key(Some(&key), now + 20).advance_clock();
             store.sweep(now, 10);
+            changes(&mut store);
             len_max = len_max.max(store.len());
         }
         // A value and a clock of each key of the last 150 milliseconds or so.
         assert!(len_max < 2 * 200, "{len_max} entries");
         store.sweep(20_000, 1_000);
+        changes(&mut store);
         assert!(store.is_empty() && store.expiries.is_empty());
     }
 
@@ -442,12 +741,13 @@ mod tests {
         assert!(store.of_key(Some(b"slow"), 149).get(b"x").is_some());
         assert!(store.of_key(Some(b"slow"), 150).get(b"x").is_none());
         store.sweep(10_000, 10);
+        changes(&mut store);
         assert_eq!(
             store.of_key(Some(b"fast"), 10_010).get(b"x").as_deref(),
             Some(b"1".as_slice())
         );
         assert!(
-            !store.entries.contains_key(
+            !store.slots.contains_key(
                 KeyWriter::new(KIND_VALUE)
                     .bytes(Some(b"slow"))
                     .bytes(Some(b"x"))

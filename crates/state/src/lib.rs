@@ -10,20 +10,50 @@
 //! Within an epoch a store can go back: [`StateStore::mark`] opens a savepoint
 //! and [`StateStore::rollback`] undoes everything after it. That is what makes a
 //! row's effects atomic.
+//!
+//! What does not fit into the memory that it may use, a store keeps in its
+//! [`Tier`] on disk, which holds the state at a position of the changelog: a
+//! start goes on from there. [`conformance`] is what every store promises, as
+//! tests that run on each, in memory and with hardly any memory.
+//!
+//! ```text
+//! KeyedStore      values by key and name                 `keyed`
+//! Tier            what leaves memory, when, and where    `tier`
+//! DiskStore       sorted runs in files                   `disk`
+//! ```
 
+pub mod conformance;
+mod disk;
 mod encoding;
 mod keyed;
+mod tier;
 
+pub use disk::DiskStore;
 pub use encoding::{FORMAT_VERSION, KeyReader, KeyWriter, ValueReader, ValueWriter};
 pub use keyed::{KeyedState, KeyedStore};
+pub use tier::{
+    MemoryBudget, Spill, Stored, Tier, TierSettings, Written, hint_of, settle, settle_at_end,
+};
 
-use headwater_core::{RecordsBuilder, Result};
+use headwater_core::{Position, RecordsBuilder, Result};
 
 /// A savepoint; later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub usize);
 
 /// The state of one operator of one task.
+///
+/// # What a store promises
+///
+/// 1. What was stored is read until it is changed, removed or has expired,
+///    whether it is in memory or on disk.
+/// 2. After [`StateStore::rollback`] everything reads as at the mark.
+/// 3. [`StateStore::drain_changes`] has one record for each entry that has
+///    changed since the last call. Applied in order to an empty store by
+///    [`StateStore::restore`], all records ever drained give an equal store.
+/// 4. A store that is opened on the files of another and restored from
+///    [`StateStore::position`] on is equal to it, whenever that one ended.
+/// 5. How much memory a store may use changes nothing but its speed.
 pub trait StateStore: Send {
     /// Opens a savepoint. Savepoints nest.
     fn mark(&mut self) -> Mark;
@@ -50,11 +80,56 @@ pub trait StateStore: Send {
     /// Forgets everything, as if nothing had ever been stored.
     fn clear(&mut self);
 
-    /// The number of entries.
+    /// The number of entries in memory.
     fn len(&self) -> usize;
 
-    /// Whether there are no entries.
+    /// Whether there are no entries in memory.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Lets an empty store spill to disk, and go on with what an earlier run
+    /// left there.
+    ///
+    /// # Panics
+    /// If the store has entries.
+    fn attach(&mut self, _tier: Tier) {}
+
+    /// The tier.
+    fn tier(&self) -> Option<&Tier> {
+        None
+    }
+
+    /// Everything up to `position` of the changelog is in the store, and nothing
+    /// else is. Keeps it within its memory: see [`Tier`].
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk fails: the store must be dropped and restored.
+    fn settle(&mut self, _position: Position) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`StateStore::settle`], for the last time.
+    ///
+    /// # Errors
+    /// As [`StateStore::settle`].
+    fn settle_at_end(&mut self, _position: Position) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether all that was read since the last call could be read. What could
+    /// not was answered as if it had never been stored, because what asks may be
+    /// a user's function: the step that asked must be dropped, and the store.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk failed.
+    fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the store uses more memory than it may, so that the epoch should
+    /// end.
+    fn is_over_budget(&self) -> bool {
+        false
     }
 }
