@@ -327,7 +327,10 @@ struct Plan {
 }
 
 fn drive(spec: &WindowSpec, inputs: &[Input], plan: &Plan) -> Driver {
-    let mut driver = Driver::new(spec, &functions());
+    drive_on(Driver::new(spec, &functions()), inputs, plan)
+}
+
+fn drive_on(mut driver: Driver, inputs: &[Input], plan: &Plan) -> Driver {
     let mut rest = inputs;
     let mut cuts = plan.cuts.iter().cycle();
     while !rest.is_empty() {
@@ -477,6 +480,7 @@ proptest! {
         plan in plans(),
         ends in any::<bool>(),
         more in inputs(),
+        memory_max in prop::sample::select(vec![1, 700, 2_000]),
     ) {
         if ends {
             inputs.push(Input::End);
@@ -505,5 +509,17 @@ proptest! {
         if ends {
             prop_assert!(!cut.window.is_waiting_for_time(), "at the end nothing is open");
         }
+
+        // The memory that the store may take changes nothing.
+        let spilling = Driver::spilling(&spec, &functions(), memory_max);
+        let mut spilling = drive_on(spilling, &inputs, &plan);
+        prop_assert_eq!(&spilling.outs, &model.outs);
+        prop_assert_eq!(spilling.late, model.late);
+        prop_assert_eq!(&spilling.failed, &whole.failed);
+        prop_assert_eq!(&spilling.log, &whole.log);
+        let is_waiting = whole.window.is_waiting_for_time();
+        prop_assert_eq!(spilling.window.is_waiting_for_time(), is_waiting);
+        spilling.restart();
+        prop_assert_eq!(spilling.window.is_waiting_for_time(), is_waiting);
     }
 }

@@ -114,6 +114,12 @@ impl Items {
         String::from_utf8(out).expect("items are texts")
     }
 
+    /// What the items take in memory, roughly.
+    pub(crate) fn byte_count(&self) -> usize {
+        let texts = self.lists.iter().map(|list| list.text.len());
+        texts.sum::<usize>() + self.len() * 8 * (1 + self.lists.len())
+    }
+
     pub(crate) fn first_sequence(&self) -> u64 {
         self.first_sequence
     }

@@ -28,9 +28,9 @@ use super::rules::Clock;
 use super::store::WindowStore;
 use super::windows::OpenWindow;
 use crate::{Accumulators, Aggregators};
-use headwater_core::{Error, RecordsBuilder, Result, TimestampMs};
+use headwater_core::{Error, Position, RecordsBuilder, Result, TimestampMs};
 use headwater_plan::Closing;
-use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, ValueReader, ValueWriter};
+use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, Tier, ValueReader, ValueWriter};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -175,7 +175,7 @@ impl<'o> LogWriter<'o> {
 impl StateStore for WindowStore {
     fn mark(&mut self) -> Mark {
         // Timers are not undone, so they are set before anything is.
-        self.settle();
+        self.finish_restore();
         self.is_marked = true;
         self.stamp += 1;
         Mark(self.undo.len())
@@ -209,7 +209,10 @@ impl StateStore for WindowStore {
         for chunk in live.chunks(Self::TOUCHED) {
             self.touch(chunk.iter().copied());
             for slot in chunk {
-                self.write_entry(*slot, &mut log);
+                let before = log.out.byte_count();
+                if self.write_entry(*slot, &mut log) {
+                    self.note_changed(*slot, log.out.byte_count() - before);
+                }
             }
         }
         live.clear();
@@ -229,35 +232,71 @@ impl StateStore for WindowStore {
         }
         let key = key.ok_or_else(|| Error::internal("a stored key is null"))?;
         match kind {
-            KIND_CLOCK => self.restore_clock(key, value),
-            KIND_WINDOW => self.restore_window(key, reader.int()?, value),
+            KIND_CLOCK => self.restore_clock(key, value)?,
+            KIND_WINDOW => self.restore_window(key, reader.int()?, value)?,
             KIND_ITEM => {
                 let start_ms = reader.int()?;
-                self.restore_item(key, start_ms, reader.int()? as u64, value)
+                self.restore_item(key, start_ms, reader.int()? as u64, value)?;
             }
-            _ => Err(Error::internal(format!(
-                "a changelog record of a window is of an unknown kind, kind=`{kind}`"
-            ))),
+            _ => {
+                return Err(Error::internal(format!(
+                    "a changelog record of a window is of an unknown kind, kind=`{kind}`"
+                )));
+            }
         }
+        if let Some(slot) = self.entries.find(key) {
+            self.note_changed(slot, value.map_or(0, <[u8]>::len));
+        }
+        Ok(())
     }
 
     fn clear(&mut self) {
-        *self = WindowStore::new(self.rules, Arc::clone(&self.aggregators));
+        let spilled = self.spilled.cleared();
+        *self = WindowStore {
+            spilled,
+            ..WindowStore::new(self.rules, Arc::clone(&self.aggregators))
+        };
     }
 
     fn len(&self) -> usize {
         self.entries.len()
     }
+
+    fn attach(&mut self, tier: Tier) {
+        assert!(self.len() == 0, "a tier is attached to an empty store");
+        self.attach_tier(tier);
+    }
+
+    fn tier(&self) -> Option<&Tier> {
+        self.spilled.tier()
+    }
+
+    fn settle(&mut self, position: Position) -> Result<()> {
+        headwater_state::settle(self, position)
+    }
+
+    fn settle_at_end(&mut self, position: Position) -> Result<()> {
+        headwater_state::settle_at_end(self, position)
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.spilled.check()
+    }
+
+    fn is_over_budget(&self) -> bool {
+        self.spilled.is_over_budget()
+    }
 }
 
 impl WindowStore {
-    /// Writes what has changed of an entry, unless that has been done.
-    fn write_entry(&mut self, slot: u32, log: &mut LogWriter<'_>) {
+    /// Writes what has changed of an entry, unless that has been done; whether it
+    /// was written.
+    fn write_entry(&mut self, slot: u32, log: &mut LogWriter<'_>) -> bool {
         let Some(entry) = self.entries.get_mut(slot) else {
-            return;
+            return false;
         };
         if !std::mem::take(&mut entry.is_listed) {
-            return;
+            return false;
         }
         let has_clock = self.rules.closing == Closing::Key;
         let Entry {
@@ -271,7 +310,7 @@ impl WindowStore {
             for window in windows.iter_mut().filter(|window| window.is_dirty) {
                 write_window(key, window, None, &self.aggregators, log);
             }
-            return;
+            return true;
         }
         if windows.is_empty() {
             *is_logged = true;
@@ -286,17 +325,18 @@ impl WindowStore {
                 write_window(key, window, clock, &self.aggregators, log);
             }
         }
+        true
     }
 }
 
-fn write_clock(clock: Clock, value: &mut ValueWriter) {
+pub(super) fn write_clock(clock: Clock, value: &mut ValueWriter) {
     value
         .int(clock.latest_ms)
         .int(clock.moved_ms)
         .int(clock.closed_ms);
 }
 
-fn read_clock(reader: &mut ValueReader<'_>) -> Result<Clock> {
+pub(super) fn read_clock(reader: &mut ValueReader<'_>) -> Result<Clock> {
     Ok(Clock {
         latest_ms: reader.int()?,
         moved_ms: reader.int()?,

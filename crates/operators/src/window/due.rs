@@ -50,6 +50,7 @@ impl Window {
         }
         // A shorter time-out brings no deadline further forward than this.
         let until_ms = watermark.saturating_add(self.rules.key_timeout_ms - timeout_ms);
+        self.store.take_hints(until_ms);
         let mut due = Vec::new();
         for slot in self.store.slots_until(until_ms) {
             let entry = self.store.entry(slot);

@@ -21,6 +21,10 @@ pub(super) struct Entries {
     index: HashTable<u32>,
     /// Places in the slab that can be used again, last first.
     free: Vec<u32>,
+    /// Places of entries that stand on disk only: for those that come from there.
+    /// They come in the middle of a step, whose undoing counts on the order of
+    /// the free places.
+    vacated: Vec<u32>,
 }
 
 impl Entries {
@@ -98,6 +102,26 @@ impl Entries {
     pub(super) fn put_back(&mut self, slot: u32, entry: Entry) {
         assert_eq!(self.free.pop(), Some(slot), "slots are put back in reverse");
         self.place(slot, entry);
+    }
+
+    /// Takes out an entry that is on disk.
+    pub(super) fn vacate(&mut self, slot: u32) -> Option<Entry> {
+        let entry = self.take(slot)?;
+        self.vacated.extend(self.free.pop());
+        Some(entry)
+    }
+
+    /// Adds an entry that comes from disk.
+    pub(super) fn add_back(&mut self, entry: Entry) -> u32 {
+        let slot = match self.vacated.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slab.push(None);
+                u32::try_from(self.slab.len() - 1).expect("a task has fewer than 2^32 keys")
+            }
+        };
+        self.place(slot, entry);
+        slot
     }
 
     fn place(&mut self, slot: u32, entry: Entry) {

@@ -20,6 +20,14 @@ pub(super) struct Entry {
     pub(super) is_listed: bool,
     /// Whether the changelog has a record of the clock alone.
     pub(super) is_logged: bool,
+    /// Whether the disk does not have it as it is.
+    pub(super) is_unwritten: bool,
+    /// Whether it has changed since the hand came by.
+    pub(super) is_used: bool,
+    /// What it takes in memory, as of the last drain.
+    pub(super) bytes: u32,
+    /// Its hint on disk; [`TimestampMs::MAX`] is none.
+    pub(super) hint_ms: TimestampMs,
 }
 
 impl Entry {
@@ -32,6 +40,10 @@ impl Entry {
             stamp,
             is_listed: false,
             is_logged: false,
+            is_unwritten: false,
+            is_used: false,
+            bytes: 0,
+            hint_ms: TimestampMs::MAX,
         }
     }
 

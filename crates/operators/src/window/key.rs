@@ -88,3 +88,10 @@ impl std::fmt::Debug for Key {
         write!(out, "{}", self.escape_ascii())
     }
 }
+
+impl AsRef<[u8]> for Key {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}

@@ -77,6 +77,7 @@
 //!            timers              one per key, re-armed lazily
 //!            undo                savepoints
 //!            changelog, restore  what is logged, and how it comes back
+//!            spill       entries that stand on disk
 //! results    rows on their way out;   callbacks   on_late and triggers
 //! ```
 
@@ -89,6 +90,7 @@ mod key;
 mod restore;
 mod results;
 mod rules;
+mod spill;
 mod store;
 mod timers;
 mod undo;
@@ -231,7 +233,7 @@ fn partial(column: &Column, batch: &Batch) -> Column {
 
 impl Operator for Window {
     fn process(&mut self, mut batch: Batch, step: &mut Step<'_>) -> Result<Option<Batch>> {
-        self.store.settle();
+        self.store.finish_restore();
         let Inputs { columns, errors } = self.evaluate(&mut batch, step)?;
         let mut errors = errors.into_iter().peekable();
         for row in 0..batch.len() {
@@ -241,7 +243,7 @@ impl Operator for Window {
                     .fetch(chunk.map(|row| batch.keys.get(row)), &mut self.fetched);
             }
             let at = batch.cause(row).at();
-            if 0 < at && self.store.timers.is_due(step.times.before(at)) {
+            if 0 < at && self.store.is_due(step.times.before(at)) {
                 self.close_due(step.times.before(at), step)?;
             }
             match errors.next_if(|error| error.row as usize == row) {
@@ -253,7 +255,7 @@ impl Operator for Window {
     }
 
     fn advance(&mut self, step: &mut Step<'_>) -> Result<Option<Batch>> {
-        self.store.settle();
+        self.store.finish_restore();
         let watermark = step
             .times
             .after

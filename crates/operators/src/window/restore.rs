@@ -3,7 +3,7 @@
 //! Records come in the order of the log, so of a key's clocks the last is the
 //! newest, but which of a key's come first is open: a window or an
 //! entry that only other records stand for is made, and dropped in
-//! [`WindowStore::settle`] unless its own record has come.
+//! [`WindowStore::finish_restore`] unless its own record has come.
 
 use super::changelog::{read_window_head, stored_clock};
 use super::entry::Entry;
@@ -17,11 +17,11 @@ use std::sync::Arc;
 impl WindowStore {
     pub(super) fn restore_clock(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         let Some(value) = value else {
-            if let Some(slot) = self.entries.find(key) {
+            if let Some(slot) = self.bring(key) {
                 let entry = self.entry_mut(slot);
                 (entry.clock, entry.is_logged) = (Clock::NEW, false);
                 if entry.windows.is_empty() {
-                    self.entries.take(slot);
+                    self.remove(slot);
                 }
             }
             return Ok(());
@@ -42,7 +42,7 @@ impl WindowStore {
         value: Option<&[u8]>,
     ) -> Result<()> {
         let Some(value) = value else {
-            if let Some(slot) = self.entries.find(key) {
+            if let Some(slot) = self.bring(key) {
                 let entry = self.entry_mut(slot);
                 let index = entry.windows.position(start_ms);
                 if entry
@@ -54,7 +54,7 @@ impl WindowStore {
                     let is_unused = entry.windows.is_empty() && !entry.is_logged;
                     self.open_count -= 1;
                     if is_unused {
-                        self.entries.take(slot);
+                        self.remove(slot);
                     }
                 }
             }
@@ -82,8 +82,7 @@ impl WindowStore {
         let aggregators = Arc::clone(&self.aggregators);
         let Some(value) = value else {
             let window = self
-                .entries
-                .find(key)
+                .bring(key)
                 .and_then(|slot| self.entry_mut(slot).windows.find_mut(start_ms));
             if let Some(window) = window {
                 aggregators.remove_item(&mut window.accumulators, sequence);
@@ -96,7 +95,7 @@ impl WindowStore {
     }
 
     fn restored_entry(&mut self, key: &[u8]) -> &mut Entry {
-        let slot = self.entries.find(key).unwrap_or_else(|| self.add_key(key));
+        let slot = self.bring(key).unwrap_or_else(|| self.add_key(key));
         self.entry_mut(slot)
     }
 
@@ -104,7 +103,7 @@ impl WindowStore {
     fn restored_window(&mut self, key: &[u8], start_ms: TimestampMs) -> &mut OpenWindow {
         let accumulators = self.initial();
         let stamp = self.stamp;
-        let slot = self.entries.find(key).unwrap_or_else(|| self.add_key(key));
+        let slot = self.bring(key).unwrap_or_else(|| self.add_key(key));
         let index = self.entry(slot).windows.position(start_ms);
         let is_open = self
             .entry(slot)

@@ -5,6 +5,7 @@ use super::entries::{Entries, NO_SLOT};
 use super::entry::Entry;
 use super::key::Key;
 use super::rules::{Clock, Rules};
+use super::spill::Spilled;
 use super::timers::Timers;
 use super::undo::Undo;
 use super::windows::OpenWindow;
@@ -36,6 +37,8 @@ pub struct WindowStore {
     pub(super) open_count: usize,
     /// Records that were late for all their windows.
     pub(super) late_count: u64,
+    /// What stands on disk.
+    pub(super) spilled: Spilled,
 }
 
 impl WindowStore {
@@ -54,6 +57,7 @@ impl WindowStore {
             is_ended_dirty: false,
             open_count: 0,
             late_count: 0,
+            spilled: Spilled::default(),
         }
     }
 
@@ -66,10 +70,15 @@ impl WindowStore {
     /// once: rows meet keys in no order, and waiting for the memory of one after
     /// the other is what costs most.
     pub(super) fn fetch<'k>(
-        &self,
-        keys: impl Iterator<Item = Option<&'k [u8]>>,
+        &mut self,
+        keys: impl Iterator<Item = Option<&'k [u8]>> + Clone,
         out: &mut Vec<u32>,
     ) {
+        if self.spilled.has_disk() {
+            keys.clone().flatten().for_each(|key| {
+                self.bring(key);
+            });
+        }
         out.clear();
         out.extend(keys.map(|key| {
             key.and_then(|key| self.entries.guess(key))
@@ -112,7 +121,7 @@ impl WindowStore {
 
     /// Removes a key without open windows.
     pub(super) fn forget(&mut self, slot: u32) {
-        let entry = self.entries.take(slot).expect("a slot in use has an entry");
+        let entry = self.remove(slot);
         assert!(
             entry.windows.is_empty(),
             "a key with open windows is not forgotten"

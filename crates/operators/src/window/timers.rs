@@ -113,12 +113,30 @@ impl WindowStore {
     /// The next key for which something is due at that watermark, and since
     /// when. Its timer is no longer set.
     pub(super) fn take_due(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, u32)> {
-        if !self.timers.is_due(watermark) {
-            return None;
+        while self.is_due(watermark) {
+            // A hint is a timer that stands on disk: those up to a time are taken
+            // before a timer of that time fires.
+            let next_hint_ms = self.spilled.next_hint_ms();
+            let until_ms = match next_hint_ms {
+                TimestampMs::MAX => Some(watermark),
+                next_hint_ms => next_hint_ms.checked_sub(1),
+            };
+            if let Some(until_ms) = until_ms {
+                let due = self.take_first_due(watermark.min(until_ms));
+                self.timers.find_next();
+                if due.is_some() || watermark <= until_ms {
+                    return due;
+                }
+            }
+            self.take_some_hints(watermark);
         }
-        let due = self.take_first_due(watermark);
-        self.timers.find_next();
-        due
+        None
+    }
+
+    /// Whether something may be due at that watermark.
+    #[inline]
+    pub(super) fn is_due(&self, watermark: TimestampMs) -> bool {
+        self.timers.is_due(watermark) || self.spilled.next_hint_ms() <= watermark
     }
 
     fn take_first_due(&mut self, watermark: TimestampMs) -> Option<(TimestampMs, u32)> {
@@ -184,7 +202,7 @@ impl WindowStore {
     }
 
     /// After a restore: drops what no record stands for and sets all timers.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn finish_restore(&mut self) {
         if !std::mem::take(&mut self.is_restored) {
             return;
         }
@@ -200,7 +218,7 @@ impl WindowStore {
             if entry.windows.is_empty()
                 && (self.rules.closing == Closing::Partition || !entry.is_logged)
             {
-                self.entries.take(slot);
+                self.remove(slot);
             } else {
                 self.arm(slot);
             }

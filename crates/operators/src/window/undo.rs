@@ -94,6 +94,7 @@ impl WindowStore {
             self.changes.removed.pop();
         }
         entry.armed_ms = None;
+        self.spilled.took_back(&entry);
         self.entries.put_back(slot, entry);
         slot
     }
@@ -102,7 +103,8 @@ impl WindowStore {
     fn put_back(&mut self, undo: Undo) -> Option<u32> {
         match undo {
             Undo::Added { slot } => {
-                self.entries.take(slot).expect("an added key is there");
+                // The key was not known, so whatever the disk has of it is gone.
+                self.remove(slot);
                 return None;
             }
             Undo::Forgot { slot, entry } => return Some(self.remember(slot, *entry)),

@@ -2,9 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use headwater_core::env::Env;
 use headwater_core::{
-    Batch, DataError, Error, Evaluated, Header, Headers, Positions, Records, RecordsBuilder,
-    Result, Rows, TimestampMs, TopicPartition, Value, ValueRef,
+    Batch, DataError, Error, Evaluated, Header, Headers, Position, Positions, Records,
+    RecordsBuilder, Result, Rows, TimestampMs, TopicPartition, Value, ValueRef,
 };
 use headwater_operators::{
     Call, Failure, Function, FunctionRows, Functions, Operator, Step, StepTimes, Wants, Window,
@@ -13,6 +14,7 @@ use headwater_plan::{
     Aggregate, AggregateFunction, BatchForm, Closing, Emit, FunctionRef, WindowLength, WindowSpec,
     col,
 };
+use headwater_state::{MemoryBudget, Tier, TierSettings};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -75,6 +77,11 @@ pub(crate) struct Driver {
     /// The compacted changelog.
     pub(crate) log: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) logged_records: usize,
+    /// All records of the changelog in order, for a store that goes on from its
+    /// own position.
+    history: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Where the store spills to, and the memory that it may take.
+    spill: Option<(tempfile::TempDir, usize)>,
     watermark: TimestampMs,
     /// The inputs of the steps before.
     base: usize,
@@ -92,9 +99,43 @@ impl Driver {
             warnings: Vec::new(),
             log: BTreeMap::new(),
             logged_records: 0,
+            history: Vec::new(),
+            spill: None,
             watermark: TimestampMs::MIN,
             base: 0,
         }
+    }
+
+    /// A window whose store may take so many bytes of memory.
+    pub(crate) fn spilling(spec: &WindowSpec, functions: &Functions, memory_max: usize) -> Driver {
+        // Where there is one, a folder in which syncing costs nothing.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let mut driver = Driver::new(spec, functions);
+        driver.spill = Some((folder.expect("a folder"), memory_max));
+        driver.attach();
+        driver
+    }
+
+    /// Opens the store's files; returns how much of the changelog they hold.
+    fn attach(&mut self) -> usize {
+        let Some((folder, memory_max)) = &self.spill else {
+            return 0;
+        };
+        let tier = Tier::open(TierSettings {
+            env: Env::system(),
+            folder: folder.path().join("store"),
+            budget: MemoryBudget::new(*memory_max),
+            changelog_id: 1,
+        });
+        let tier = tier.expect("opens");
+        let position = tier.position();
+        self.store().attach(tier);
+        let offset = position.and_then(|(position, _)| position.offset());
+        offset.map_or(0, |offset| offset as usize)
+    }
+
+    fn end(&self) -> Position {
+        Position::from_offset(self.history.len() as u64)
     }
 
     /// All inputs: records in one step, ticks and the end in steps of their own.
@@ -156,6 +197,7 @@ impl Driver {
 
     fn settle(&mut self, inputs: usize, times: &StepTimes) {
         self.store().release();
+        self.store().check().expect("everything could be read");
         self.late += self.window.take_late_count();
         self.base += inputs;
         // The end of the input is no time; the engine goes back to the last one.
@@ -253,17 +295,49 @@ impl Driver {
         let records = out.finish();
         self.logged_records += records.len();
         apply(&records, &mut self.log);
+        for index in 0..records.len() {
+            let key = records.key(index).expect("changelog records have keys");
+            let value = records.value(index).map(<[u8]>::to_vec);
+            self.history.push((key.to_vec(), value));
+        }
+        let end = self.end();
+        self.store().settle(end).expect("it settles");
     }
 
     /// Goes on with a fresh window restored from the changelog.
     pub(crate) fn restart(&mut self) {
         self.drain();
+        if self.spill.is_some() {
+            return self.restart_from_disk();
+        }
         self.window = Window::new(&self.spec, &self.functions, "telemetry").expect("it is sound");
         let log = std::mem::take(&mut self.log);
         for (key, value) in &log {
             self.store().restore(key, Some(value)).expect("it restores");
         }
         self.log = log;
+    }
+
+    /// Goes on from the store's own position; every other time it was written to
+    /// the end.
+    fn restart_from_disk(&mut self) {
+        if self.history.len().is_multiple_of(2) {
+            let end = self.end();
+            self.store().settle_at_end(end).expect("it settles");
+        }
+        // The files are locked until the old store is gone.
+        self.window = Window::new(&self.spec, &self.functions, "telemetry").expect("it is sound");
+        let start = self.attach();
+        let history = std::mem::take(&mut self.history);
+        for (index, (key, value)) in history.iter().enumerate().skip(start) {
+            let store = self.store();
+            store.restore(key, value.as_deref()).expect("it restores");
+            if index % 5 == 0 {
+                let position = Position::from_offset(index as u64 + 1);
+                store.settle(position).expect("it settles");
+            }
+        }
+        self.history = history;
     }
 
     /// The rows, as `key start end outputs`.
