@@ -5,6 +5,7 @@ use crate::flags::Reset;
 use crate::groups::running;
 use crate::outcome::{Outcome, is_confirmed};
 use crate::topics::record_count;
+use headwater::core::env::Env;
 use headwater::log::{Log, TopicInfo};
 use headwater::plan::StoreId;
 use headwater::{Error, Result};
@@ -28,7 +29,7 @@ pub(crate) fn reset(
     if !flags.yes && !is_confirmed("go on?", console)? {
         return Ok(1);
     }
-    headwater::reset(log, application)?;
+    headwater::reset(log, &Env::system(), application)?;
     writeln!(console.out, "done")?;
     Ok(0)
 }

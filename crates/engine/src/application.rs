@@ -12,6 +12,7 @@ use headwater_core::{Error, Result, TopicPartition};
 use headwater_log::{Log, TopicConfig};
 use headwater_operators::Functions;
 use headwater_plan::{DataFrame, LogicalPlan, TopicRef};
+use headwater_state::MemoryBudget;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +28,8 @@ pub struct Application {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) env: Env,
     pub(crate) settings: Settings,
+    /// What the stores of all tasks share.
+    pub(crate) state_memory: Arc<MemoryBudget>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) functions: Functions,
     pub(crate) topics: Vec<(TopicRef, Option<TopicConfig>)>,
@@ -63,6 +66,7 @@ impl Application {
         Application {
             log,
             env,
+            state_memory: MemoryBudget::new(settings.state_memory_max),
             settings,
             host,
             functions: Functions::default(),
@@ -165,7 +169,9 @@ impl Application {
     /// # Errors
     /// `Invalid` while it is running.
     pub fn clear_state(&self) -> Result<()> {
-        crate::restore::reset(&*self.log, &self.settings.name).map(|_| ())
+        let directory = self.settings.state_directory.as_deref();
+        let name = &self.settings.name;
+        crate::restore::reset_with_state(&*self.log, &self.env, directory, name).map(|_| ())
     }
 
     pub(crate) fn stop_flag(&self) -> Arc<AtomicBool> {

@@ -3,7 +3,7 @@
 use crate::application::Application;
 use crate::lowering::Lowered;
 use crate::metadata::TaskMetadata;
-use crate::restore::restore;
+use crate::restore::{attach, restore};
 use crate::run::{CommittedMap, made_again};
 use crate::settings::{OffsetReset, RunOptions, Start};
 use crate::task::Task;
@@ -236,8 +236,13 @@ fn restore_slot(known: &Known<'_>, partition: &TopicPartition, slot: &mut TaskSl
         let changelog = TopicPartition::new(topic, partition.partition);
         let is_keyed = !matches!(plan.node(store.node).op, Op::Window(_));
         let restore_to_end = |state: &mut dyn StateStore| {
+            attach(application, partition, &changelog, state)?;
             let end = match is_new {
-                true => Some(log.bounds(&changelog)?.end),
+                true => {
+                    // What was left on disk belongs to nothing that is committed.
+                    state.clear();
+                    Some(log.bounds(&changelog)?.end)
+                }
                 false => slot.changelog_ends.get(&changelog).copied(),
             };
             restore(log, &*application.env.clock, &changelog, end, state)

@@ -18,6 +18,7 @@
 //!     │     the plan's stores                         │
 //!     │   5 one transaction                           │
 //!     │ Committed                                     │
+//!     │   6 stores spill to disk, if they must        │
 //!     └───────────────────────────────────────────────┤
 //!                                                     │ Unknown, or Unavailable
 //!                                                     ▼
@@ -32,13 +33,13 @@
 //! Crash points, each tested by a kill: after 1 (a file sink is longer than its
 //! committed length and is cut back), after 2, 3 and 4 (nothing is visible), after
 //! 5 (all is, or, on a log that shows a transaction partition by partition, will
-//! be: a restore waits for the ends that the positions name).
+//! be: a restore waits for the ends that the positions name), in 6 (a store on disk
+//! is as it was before or after; it goes on from the position that stands there).
 
 use crate::metadata::TaskMetadata;
 use crate::worker::{EPOCH_MAX, TaskSlot, Worker};
 use headwater_core::{Error, RecordsBuilder, Result, TopicPartition, fault};
 use headwater_log::{CommitOutcome, Committed, Ends, Transactor};
-use headwater_state::StateStore;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -106,12 +107,8 @@ impl Worker {
         tally.late += late;
         let rows = std::mem::take(&mut self.sink_rows);
         match &mut self.transactor {
-            None => {
-                // A run that commits nothing leaves nothing in sinks either.
-                for slot in self.tasks.values_mut() {
-                    drain(slot, None)?;
-                }
-            }
+            // A run that commits nothing leaves nothing in sinks either.
+            None => (self.tasks.values_mut()).try_for_each(|slot| drain(slot, None))?,
             Some(transactor) => {
                 for slot in self.tasks.values_mut() {
                     drain(slot, Some(&mut **transactor))?;
@@ -147,6 +144,8 @@ impl Worker {
             }
         }
         self.common.shared.totals().add(tally);
+        let mut slots = self.tasks.values_mut();
+        slots.try_for_each(TaskSlot::settle_stores)?;
         let now = self.env.clock.monotonic();
         let is_behind = self.tasks.values().any(|slot| !slot.is_at_end);
         if self.epoch.records > 0 {
@@ -226,19 +225,15 @@ fn announce(slot: &mut TaskSlot, now: Duration, transactor: &mut dyn Transactor)
 
 /// Takes the changes of a task's stores and appends them to their changelogs.
 fn drain(slot: &mut TaskSlot, mut transactor: Option<&mut dyn Transactor>) -> Result<()> {
-    let mut append = |changelog: Option<&TopicPartition>, store: &mut dyn StateStore| {
+    for (changelog, store) in slot.stores() {
+        store.check()?;
         let mut changes = RecordsBuilder::default();
         store.drain_changes(&mut changes);
-        match (changelog, &mut transactor) {
-            (Some(changelog), Some(transactor)) if !changes.is_empty() => {
-                transactor.append(changelog, changes.finish())
-            }
-            _ => Ok(()),
+        if let (Some(changelog), Some(transactor)) = (changelog, &mut transactor)
+            && !changes.is_empty()
+        {
+            transactor.append(changelog, changes.finish())?;
         }
-    };
-    append(slot.keyed_changelog.as_ref(), &mut slot.task.keyed)?;
-    for (node, store) in slot.task.tree.stores_by_node() {
-        append(slot.changelogs.get(&node), store)?;
     }
     Ok(())
 }

@@ -1,5 +1,10 @@
 //! From changelogs back to state, and forgetting both.
 //!
+//! A store that has a part on disk goes on from the position that stands there
+//! with it. It is rebuilt from the start of the changelog if that position is
+//! ahead of what is committed, or so old that the changelog may no longer say
+//! what was removed since.
+//!
 //! A task's stores are restored before its first record, to exactly the end that
 //! the committed metadata of the task names. A log may show a transaction
 //! partition by partition, so the changelog can still end before it: then the
@@ -7,10 +12,13 @@
 //! committed epoch and is left alone. Where nothing is named, no epoch has
 //! written to the changelog, and there is nothing to restore.
 
-use headwater_core::env::Clock;
-use headwater_core::{Error, Position, Result, TopicPartition, fault};
+use crate::application::Application;
+use headwater_core::env::{Clock, Env};
+use headwater_core::{Class, Error, Position, Result, TopicPartition, fault};
 use headwater_log::{Bounds, FetchLimits, Log};
-use headwater_state::StateStore;
+use headwater_state::{StateStore, Tier, TierSettings};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a restore waits for what is committed to be readable. Longer than a
@@ -19,11 +27,17 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Applies a changelog partition up to `end` to an empty store; returns how many
-/// records it held.
+/// With changes after it, a store on disk that was written longer ago is rebuilt:
+/// brokers forget after a day, by default, which keys were removed. (A log that
+/// forgets earlier refuses to read on from there.)
+const STORE_AGE_MAX: Duration = Duration::from_secs(12 * 3_600);
+
+/// Applies a changelog partition up to `end` to a store that has nothing in
+/// memory; returns how many records it read.
 ///
 /// # Errors
-/// `Unavailable` if the log does not show what is committed in time.
+/// `Unavailable` if the log does not show what is committed in time, or the disk
+/// fails.
 pub(crate) fn restore(
     log: &dyn Log,
     clock: &dyn Clock,
@@ -31,12 +45,36 @@ pub(crate) fn restore(
     end: Option<Position>,
     store: &mut dyn StateStore,
 ) -> Result<u64> {
-    store.clear();
     let Some(end) = end else {
-        return Ok(0);
+        store.clear();
+        return store.check().map(|()| 0);
     };
     let bounds = readable(log, clock, changelog, end)?;
-    let (mut at, end) = (bounds.start, end.min(bounds.end));
+    let end = end.min(bounds.end);
+    if let Some((written_at, written_ms)) = store.tier().and_then(Tier::position) {
+        let age_ms = clock.wall_ms().saturating_sub(written_ms);
+        let is_known = bounds.start <= written_at && written_at <= end;
+        if is_known && (written_at == end || age_ms < STORE_AGE_MAX.as_millis() as i64) {
+            match apply(log, clock, changelog, (written_at, end), store) {
+                // The log no longer has everything from there on.
+                Err(error) if error.class() == Class::Invalid => {}
+                applied => return applied,
+            }
+        }
+    }
+    store.clear();
+    apply(log, clock, changelog, (bounds.start, end), store)
+}
+
+/// Applies the records of `[at, end)`.
+fn apply(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    changelog: &TopicPartition,
+    (mut at, end): (Position, Position),
+    store: &mut dyn StateStore,
+) -> Result<u64> {
+    store.check()?;
     let mut applied = 0;
     if end <= at {
         return Ok(applied);
@@ -53,7 +91,7 @@ pub(crate) fn restore(
             }
             for index in 0..fetched.records.len() {
                 if end <= fetched.positions.get(index) {
-                    return Ok(applied);
+                    break;
                 }
                 let key = fetched.records.key(index).ok_or_else(|| {
                     Error::internal(format!(
@@ -63,9 +101,11 @@ pub(crate) fn restore(
                 store.restore(key, fetched.records.value(index))?;
                 applied += 1;
             }
-            at = fetched.resume;
+            at = fetched.resume.min(end);
+            store.settle(at)?;
         }
     }
+    store.check()?;
     Ok(applied)
 }
 
@@ -97,18 +137,78 @@ fn not_readable(changelog: &TopicPartition, at: Position, end: Position) -> Erro
     ))
 }
 
+/// Lets a store spill to disk, if the application has a place for it.
+///
+/// # Errors
+/// `Unavailable` while anyone else has the files open, and if the disk fails.
+pub(crate) fn attach(
+    application: &Application,
+    task: &TopicPartition,
+    changelog: &TopicPartition,
+    store: &mut dyn StateStore,
+) -> Result<()> {
+    let name = &application.settings.name;
+    let directory = application.settings.state_directory.as_deref();
+    let Some(folder) = state_folder(&*application.log, directory, name) else {
+        return Ok(());
+    };
+    let changelog_id = application.log.topic(&changelog.topic)?.map(|info| info.id);
+    let prefix = changelog_prefix(name);
+    let id = changelog.topic.strip_prefix(&prefix);
+    let task = format!("{}-{}", task.topic, task.partition);
+    let store_folder = format!("store-{}", id.unwrap_or(&changelog.topic));
+    store.attach(Tier::open(TierSettings {
+        env: application.env.clone(),
+        folder: folder.join(task).join(store_folder),
+        budget: Arc::clone(&application.state_memory),
+        changelog_id: changelog_id.unwrap_or_default(),
+    })?);
+    Ok(())
+}
+
+/// Where the state of an application stands on disk, if anywhere:
+/// `state/app-<name>/<topic>-<partition>/store-<id>`.
+fn state_folder(log: &dyn Log, directory: Option<&Path>, name: &str) -> Option<PathBuf> {
+    let folder = match directory {
+        Some(directory) => Some(directory.to_owned()),
+        None => log.directory().map(|log| log.join("state")),
+    };
+    // No name is that of another folder, as `..` would be.
+    folder.map(|folder| folder.join(format!("app-{name}")))
+}
+
 /// The beginning of all changelog topics of an application.
 pub(crate) fn changelog_prefix(application: &str) -> String {
     format!("changelog__{application}--")
 }
 
-/// Forgets the committed positions and the state of an application; its next
-/// run begins anew. Returns the names of the changelog topics that were deleted.
+/// Forgets the committed positions and the state of an application, also what
+/// stands beside the log; its next run begins anew. Returns the names of the
+/// changelog topics that were deleted.
 ///
 /// # Errors
 /// `Invalid` while the application is running.
-pub fn reset(log: &dyn Log, application: &str) -> Result<Vec<String>> {
+pub fn reset(log: &dyn Log, env: &Env, application: &str) -> Result<Vec<String>> {
+    reset_with_state(log, env, None, application)
+}
+
+/// As [`reset`], where the state stands in a directory of its own.
+pub(crate) fn reset_with_state(
+    log: &dyn Log,
+    env: &Env,
+    directory: Option<&Path>,
+    application: &str,
+) -> Result<Vec<String>> {
     log.forget_group(application)?;
+    if let Some(folder) = state_folder(log, directory, application) {
+        let removed = env.storage.remove_folder(&folder);
+        removed.map_err(|error| {
+            let folder = folder.display();
+            Error::unavailable(format!(
+                "state on disk cannot be removed: {error} folder=`{folder}`"
+            ))
+        })?;
+    }
     let prefix = changelog_prefix(application);
     let mut deleted = Vec::new();
     for topic in log.topics()? {

@@ -2,6 +2,7 @@
 
 use headwater_connect::Delivery;
 use headwater_core::{DataError, Result};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,13 @@ pub struct Settings {
     pub broker_availability_timeout: Option<Duration>,
     /// How a missing topic is made: the number of its partitions; `None` never.
     pub auto_create_partitions: Option<u32>,
+    /// The memory, in bytes, that the state of all tasks may take together. What
+    /// does not fit is kept on disk, and read when it is needed.
+    pub state_memory_max: usize,
+    /// Where state that does not fit into memory is kept; `None` is beside the
+    /// log, if that is on this host, and else nowhere: then all state stays in
+    /// memory.
+    pub state_directory: Option<PathBuf>,
 }
 
 impl Settings {
@@ -61,6 +69,8 @@ impl Settings {
             epoch_bytes_max: 32 << 20,
             broker_availability_timeout: None,
             auto_create_partitions: Some(1),
+            state_memory_max: 512 << 20,
+            state_directory: None,
         }
     }
 }

@@ -24,7 +24,9 @@ use headwater_core::{Cause, DataError, Error, Position, Records, Result, Rows, T
 use headwater_log::{Committed, Ends, FetchLimits, Fetched, Positions, Reader, Transactor};
 use headwater_operators::{Delivered, Failure};
 use headwater_plan::{LogicalPlan, NodeId, Op};
+use headwater_state::StateStore;
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -80,6 +82,54 @@ impl TaskSlot {
         let mut ends = std::mem::take(&mut self.changelog_ends);
         ends.retain(|changelog, _| self.own_changelogs().any(|own| own == changelog));
         self.changelog_ends = ends;
+    }
+}
+
+impl TaskSlot {
+    /// Each store with its changelog, if it has one.
+    pub(crate) fn stores(
+        &mut self,
+    ) -> impl Iterator<Item = (Option<&TopicPartition>, &mut dyn StateStore)> {
+        let keyed: &mut dyn StateStore = &mut self.task.keyed;
+        let changelogs = &self.changelogs;
+        let others = self.task.tree.stores_by_node();
+        iter::once((self.keyed_changelog.as_ref(), keyed))
+            .chain(others.map(|(node, store)| (changelogs.get(&node), store)))
+    }
+
+    /// Whether everything that was read of state could be read.
+    pub(crate) fn check_stores(&mut self) -> Result<()> {
+        self.stores().try_for_each(|(_, store)| store.check())
+    }
+
+    /// Tells the stores that what they hold is committed.
+    pub(crate) fn settle_stores(&mut self) -> Result<()> {
+        self.for_each_end(|store, end| store.settle(end))
+    }
+
+    pub(crate) fn settle_stores_at_end(&mut self) -> Result<()> {
+        self.for_each_end(|store, end| store.settle_at_end(end))
+    }
+
+    fn for_each_end(
+        &mut self,
+        mut work: impl FnMut(&mut dyn StateStore, Position) -> Result<()>,
+    ) -> Result<()> {
+        let ends = std::mem::take(&mut self.changelog_ends);
+        let mut done = Ok(());
+        for (changelog, store) in self.stores() {
+            let end = changelog.and_then(|changelog| ends.get(changelog));
+            if let (Some(&end), Ok(())) = (end, &done) {
+                done = work(store, end);
+            }
+        }
+        self.changelog_ends = ends;
+        done
+    }
+
+    /// Whether a store uses more memory than it may.
+    fn is_over_memory(&mut self) -> bool {
+        self.stores().any(|(_, store)| store.is_over_budget())
     }
 }
 
@@ -235,6 +285,7 @@ impl Worker {
         }
         self.commit()?;
         if !self.common.shared.is_reassigning() {
+            self.settle_at_end()?;
             self.warn_of_unseen(true);
         }
         Ok(())
@@ -377,6 +428,7 @@ impl Worker {
             .last()
             .map(|clock| matches!(clock, ClockMove::End));
         let mut effects = slot.task.step(prepared)?;
+        slot.check_stores()?;
         let len = fetched.map_or(0, |fetched| fetched.records.len());
         if let Some(records) = self.common.records_wanted(&effects.leaves, len) {
             self.slot(partition).task.undo();
@@ -597,7 +649,7 @@ impl Worker {
         Ok(())
     }
 
-    fn is_epoch_due(&self) -> bool {
+    fn is_epoch_due(&mut self) -> bool {
         let Some(opened) = self.epoch.opened else {
             return false;
         };
@@ -612,11 +664,20 @@ impl Worker {
         let is_drained = settings.commit_interval.is_none()
             && self.tasks.values().all(|slot| slot.is_at_end)
             && now >= self.epoch.last_commit_at + self.epoch.last_commit * COMMIT_SHARE;
+        let is_over_memory = self.tasks.values_mut().any(TaskSlot::is_over_memory);
         self.epoch.is_due
             || is_drained
+            || is_over_memory
             || now >= opened + interval
             || bytes >= settings.epoch_bytes_max
             || (settings.commit_every > 0 && self.epoch.records >= settings.commit_every)
+    }
+
+    /// Writes to disk what the next start would otherwise have to read from
+    /// changelogs.
+    fn settle_at_end(&mut self) -> Result<()> {
+        let mut slots = self.tasks.values_mut();
+        slots.try_for_each(TaskSlot::settle_stores_at_end)
     }
 
     /// Says which columns no record has had.

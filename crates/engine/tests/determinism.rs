@@ -670,7 +670,13 @@ fn check_case(seed: u64) {
     let input = random_input(&mut random, partitions);
     let (wanted, late) = wanted(&plan, &input, partitions);
     let mut first_state = None;
-    for variant in variants(&mut random, partitions) {
+    for mut variant in variants(&mut random, partitions) {
+        let folder = support::scratch();
+        if random.below(3) == 0 {
+            // What nothing fits into, a few entries, or most of them.
+            let memory_max = *random.pick(&[1, 2_000, 20_000]);
+            variant.spill = Some((folder.path().to_owned(), memory_max));
+        }
         let stored = 1 + random.below(40) as usize;
         let about = format!("HEADWATER_SEED={seed} HEADWATER_CASES=1 {plan:?} {variant:?}");
         let (log, env) = match variant.workers {

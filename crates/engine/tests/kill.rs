@@ -13,8 +13,23 @@ use std::process::{Child, Command};
 use std::time::Duration;
 use support::Seed;
 use support::lap_job::{
-    check, child_directory, finish, open, run, start, start_by, uncommitted_bytes, write_input,
+    STATE_MEMORY, check, child_directory, finish, open, run, start, start_by, uncommitted_bytes,
+    write_input,
 };
+
+/// In bytes: some of the job's state is on disk only.
+const HARDLY_ANY: &str = "600";
+
+/// Whether any store of the job has a part on disk.
+fn has_spilled(directory: &Path) -> bool {
+    let storage = Env::system().storage;
+    let state = directory.join("log/state/app-job/laps-0");
+    let stores = storage.list(&state).expect("lists");
+    stores.iter().any(|store| {
+        let files = storage.list(&state.join(store)).expect("lists");
+        files.iter().any(|file| file.starts_with("manifest-"))
+    })
+}
 
 #[test]
 fn child_runs_the_job() {
@@ -56,7 +71,12 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
     let input = write_input(directory, &mut random, kills * 2_500);
     let (mut alive, mut between) = (0, 0);
     for kill in 0..kills {
-        let mut child = start(directory);
+        // The next start may have more memory or less.
+        let mut command = Command::new(std::env::current_exe().expect("a path"));
+        if kill % 2 == 1 {
+            command.env(STATE_MEMORY, HARDLY_ANY);
+        }
+        let mut child = start_by(command, directory);
         wait_to_kill(directory, kill, &mut random, &mut child);
         let ended = child.try_wait().expect("waits");
         alive += u64::from(ended.is_none());
@@ -70,6 +90,7 @@ fn a_killed_job_loses_nothing_and_repeats_nothing() {
         between += u64::from(uncommitted_bytes(directory) > 0);
     }
     finish(directory, seed);
+    assert!(has_spilled(directory), "some state is on disk");
     println!("{kills} kills, {alive} of a living job, {between} between flush and commit");
     let records = input.len();
     assert!(

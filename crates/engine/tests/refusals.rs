@@ -211,7 +211,7 @@ fn equal_windows_are_one_and_others_need_names() {
         };
         let error = refused(&named);
         assert!(error.is_none(), "{error:?}");
-        headwater::reset(&*log, "test").expect("resets");
+        headwater::reset(&*log, &env, "test").expect("resets");
     }
 }
 
@@ -283,7 +283,7 @@ fn check_made_again(frames: &[DataFrame]) {
     ] {
         assert!(text.contains(word), "{word} in: {text}");
     }
-    headwater::reset(&*log, "test").expect("resets");
+    headwater::reset(&*log, &env, "test").expect("resets");
     let report = run_with(&log, &env, frames, &UNTIL_QUIET).expect("runs");
     assert_eq!(
         report.records_in, 1,

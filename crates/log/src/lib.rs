@@ -53,6 +53,7 @@ use checks::{
 pub use headwater_core::Positions;
 use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,6 +167,12 @@ pub trait Log: Send + Sync {
     /// back: whoever has worked with it waits for that.
     fn is_remote(&self) -> bool {
         false
+    }
+
+    /// Where this log keeps its files on this host, if it does: the state of
+    /// applications stands beside them.
+    fn directory(&self) -> Option<&Path> {
+        None
     }
 
     /// Makes a topic; `false` if it existed with this number of partitions.

@@ -10,8 +10,8 @@ use crate::bug::Bug;
 use crate::seed::Seed;
 use crate::trouble::{Call, Trouble};
 use crate::world::World;
-use headwater::core::env::{Storage, StorageFile};
-use std::collections::BTreeMap;
+use headwater::core::env::{Storage, StorageFile, StorageLock};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,7 @@ pub struct SimDisk {
 
 struct State {
     files: BTreeMap<PathBuf, Contents>,
+    locked: BTreeSet<PathBuf>,
     power_cuts: u64,
     seed: Seed,
 }
@@ -46,6 +47,7 @@ impl SimDisk {
     pub fn new(world: Arc<World>, seed: Seed, bug: Option<Bug>) -> Arc<SimDisk> {
         let state = State {
             files: BTreeMap::new(),
+            locked: BTreeSet::new(),
             power_cuts: 0,
             seed,
         };
@@ -133,6 +135,54 @@ impl Storage for SimStorage {
             file.has_name |= !is_skipped;
         }
         Ok(Box::new(self.file(path)))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        self.0.fails(Call::OpenFile, 2)?;
+        let state = self.0.state();
+        let names = state.files.keys().filter_map(|path| {
+            let below = path.strip_prefix(folder).ok()?.components().next()?;
+            Some(below.as_os_str().to_string_lossy().into_owned())
+        });
+        let names: BTreeSet<String> = names.collect();
+        Ok(names.into_iter().collect())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.fails(Call::OpenFile, 3)?;
+        let removed = self.0.state().files.remove(path);
+        removed.map_or(Err(io::ErrorKind::NotFound.into()), |_| Ok(()))
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        self.0.fails(Call::OpenFile, 4)?;
+        let mut state = self.0.state();
+        state.files.retain(|path, _| !path.starts_with(folder));
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn StorageLock>>> {
+        self.0.fails(Call::OpenFile, 5)?;
+        let is_free = self.0.state().locked.insert(path.to_owned());
+        let lock = || SimLock {
+            disk: Arc::clone(&self.0),
+            path: path.to_owned(),
+        };
+        Ok(is_free.then(|| Box::new(lock()) as Box<dyn StorageLock>))
+    }
+}
+
+/// A killed process unwinds, so its locks are given up.
+struct SimLock {
+    disk: Arc<SimDisk>,
+    path: PathBuf,
+}
+
+impl StorageLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.disk.state().locked.remove(&self.path);
     }
 }
 

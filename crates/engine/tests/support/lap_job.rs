@@ -92,6 +92,7 @@ pub fn run(directory: &Path) {
 pub fn run_with(directory: &Path, options: &RunOptions, delay: Duration) -> Report {
     let settings = Settings {
         batch_rows_max: 20,
+        state_memory_max: super::number(STATE_MEMORY, 512 << 20) as usize,
         ..Settings::new("job")
     };
     let mut application = Application::in_process(open(directory), settings);
@@ -120,6 +121,9 @@ pub fn run_with(directory: &Path, options: &RunOptions, delay: Duration) -> Repo
         .run_frames(&frames, options)
         .unwrap_or_else(|error| panic!("{error}"))
 }
+
+/// The memory that the state of a job may take.
+pub const STATE_MEMORY: &str = "HEADWATER_KILL_STATE_MEMORY";
 
 pub fn start(directory: &Path) -> Child {
     start_by(

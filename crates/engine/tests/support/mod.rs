@@ -22,7 +22,7 @@ use headwater::{
     Application, DataFrame, ErrorPolicy, Host, Report, RunOptions, Settings, StreamHost,
 };
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -274,6 +274,9 @@ pub struct Variant {
     pub policy: ErrorPolicy,
     /// Lets time pass while the input is quiet, until nothing more can come of it.
     pub ticks: bool,
+    /// Where state spills to, and the memory that it may take; `None` keeps it in
+    /// memory.
+    pub spill: Option<(PathBuf, usize)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -291,6 +294,7 @@ impl Variant {
             stops: Vec::new(),
             policy,
             ticks: false,
+            spill: None,
         }
     }
 
@@ -302,6 +306,8 @@ impl Variant {
             batch_rows_max: self.batch_rows_max,
             on_data_error: self.policy.clone(),
             idle_timeout: self.ticks.then_some(IDLE_TIMEOUT),
+            state_memory_max: self.spill.as_ref().map_or(usize::MAX, |(_, max)| *max),
+            state_directory: self.spill.as_ref().map(|(folder, _)| folder.clone()),
             ..Settings::new("test")
         }
     }
@@ -356,6 +362,12 @@ pub fn embedded(directory: &Path) -> (Arc<dyn Log>, Env) {
         ..Options::new(env.clone())
     };
     (EmbeddedLog::open(directory, options).expect("opens"), env)
+}
+
+/// A folder in which syncing costs nothing, where there is one.
+pub fn scratch() -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    folder.expect("a folder")
 }
 
 /// A log in memory and the environment that it waits by.

@@ -9,6 +9,7 @@ use super::shared::Shared;
 use crate::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
 use headwater_core::{Position, Result, TopicPartition};
 use rusqlite::{OptionalExtension, Row};
+use std::path::Path;
 use std::sync::Arc;
 
 const TOPIC_COLUMNS: &str = "name, id, partitions, retention_ms, retention_bytes, compacted";
@@ -16,6 +17,10 @@ const TOPIC_COLUMNS: &str = "name, id, partitions, retention_ms, retention_bytes
 impl Log for EmbeddedLog {
     fn describe(&self) -> String {
         format!("embedded log at {}", self.shared.directory.display())
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.shared.directory)
     }
 
     fn create_topic(&self, name: &str, config: &TopicConfig) -> Result<bool> {
