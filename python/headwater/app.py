@@ -135,6 +135,9 @@ class Application:
     max_future
         How far ahead of its arrival a record's time may be, in milliseconds or as
         a timedelta; beyond it is a data error.
+    state_memory_max
+        The memory that all state may take together, in bytes; what does not fit
+        is kept on disk, beside the log.
     auto_create_topics
         Whether missing topics are made.
     loglevel
@@ -167,7 +170,8 @@ class Application:
 
     >>> app = Application(name="careful", directory=tmp_path, on_error="dead-letter",
     ...     auto_offset_reset="latest", commit_every=1000, idle_timeout=None,
-    ...     max_out_of_orderness=500, max_future=60_000, loglevel=None)
+    ...     max_out_of_orderness=500, max_future=60_000, state_memory_max=64 << 20,
+    ...     loglevel=None)
     """
 
     def __init__(
@@ -185,6 +189,7 @@ class Application:
         idle_timeout: float | timedelta | None = 10.0,
         max_out_of_orderness: int | timedelta = 0,
         max_future: int | timedelta = 86_400_000,
+        state_memory_max: int = 512 << 20,
         auto_create_topics: bool = True,
         loglevel: str | int | None = "INFO",
         processing_guarantee: Guarantee | None = None,
@@ -218,6 +223,7 @@ class Application:
             idle_timeout=_seconds(idle_timeout, "idle_timeout"),
             max_out_of_orderness_ms=milliseconds(max_out_of_orderness, "max_out_of_orderness"),
             max_future_ms=milliseconds(max_future, "max_future"),
+            state_memory_max=_count(state_memory_max, "state_memory_max", 0),
             auto_create_topics=auto_create_topics,
             loglevel=loglevel,
             broker=connection_of(address) if address else None,

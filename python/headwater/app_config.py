@@ -40,6 +40,7 @@ class ApplicationConfig:
     idle_timeout: float | None
     max_out_of_orderness_ms: int
     max_future_ms: int
+    state_memory_max: int
     auto_create_topics: bool
     loglevel: str | int | None
     broker: ConnectionConfig | None = None

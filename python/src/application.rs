@@ -36,6 +36,7 @@ pub(crate) struct SettingsInput {
     idle_timeout: Option<f64>,
     max_out_of_orderness_ms: i64,
     max_future_ms: i64,
+    state_memory_max: usize,
     auto_create_partitions: Option<u32>,
     broker_availability_timeout: Option<f64>,
 }
@@ -112,6 +113,7 @@ impl SettingsInput {
             idle_timeout: self.idle_timeout.map(duration).transpose()?,
             max_out_of_orderness_ms: self.max_out_of_orderness_ms,
             max_future_ms: self.max_future_ms,
+            state_memory_max: self.state_memory_max,
             auto_create_partitions: self.auto_create_partitions,
             broker_availability_timeout: self
                 .broker_availability_timeout
