@@ -8,7 +8,7 @@ use headwater_connect::{
     AtEnd, CellTypes, CsvSource, CsvSourceOptions, JsonLinesSource, JsonLinesSourceOptions, Source,
     TimestampField, TimestampFormat,
 };
-use headwater_core::env::{Env, ManualClock, Storage, StorageFile};
+use headwater_core::env::{Env, ManualClock, Storage, StorageFile, StorageLock};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,22 @@ impl Storage for OneFile {
     }
 
     fn open_append(&self, _: &Path) -> io::Result<Box<dyn StorageFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove_folder(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn StorageLock>>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

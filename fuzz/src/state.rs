@@ -196,7 +196,7 @@ impl Run {
 
     fn check(&mut self, key: Option<u8>, name: u8, now: i64) {
         let bytes = key.map(|key| [key]);
-        let state = self.store.of_key(bytes.as_ref().map(|key| &key[..]), now);
+        let mut state = self.store.of_key(bytes.as_ref().map(|key| &key[..]), now);
         let wanted = self.model.get(key, name, now, self.watermark);
         assert_eq!(
             state.get(&[name]).as_deref(),
