@@ -55,7 +55,7 @@ test-rust:
 	cargo test --release --quiet
 
 test-python: build
-	$(BIN)/python -m pytest python/tests --quiet -m "not crash"
+	$(BIN)/python -m pytest python/tests --quiet -m "not crash and not kafka"
 
 test-crash: build
 	$(BIN)/python -m pytest python/tests --quiet -m crash
@@ -68,8 +68,9 @@ test-fuzz: setup
 kafka:
 	@$(PYTHON) scripts/kafka fetch
 
-test-kafka: kafka
+test-kafka: kafka build
 	cargo test --release --quiet --package headwater-log --test kafka -- --test-threads 3
+	$(BIN)/python -m pytest python/tests --quiet -m kafka
 
 # One seed drives clock, turns, log and disk faults: HEADWATER_SEEDS=n and
 # HEADWATER_SEED_FROM=n choose which.

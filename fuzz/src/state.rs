@@ -161,7 +161,9 @@ impl Run {
                 self.watermark = self.watermark.max(now);
                 self.store.set_watermark(self.watermark);
             }
-            _ => self.store.sweep(self.watermark, usize::from(name)),
+            // Sweeping is done between steps: what it removes is not put back.
+            _ if self.marks.is_empty() => self.store.sweep(self.watermark, usize::from(name)),
+            _ => {}
         }
         self.check(key, name, now);
     }

@@ -49,6 +49,5 @@ class Brokers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._script.stdin is not None
-        self._script.stdin.close()
-        self._script.wait()
+        # Its streams are closed too.
+        self._script.communicate()

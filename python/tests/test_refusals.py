@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +23,13 @@ app.dataframe("in").update(lambda row: print("runs", flush=True))
 app.run()
 """
 
+GOLDEN = Path(__file__).parents[2] / "crates" / "engine" / "tests" / "golden"
+
 FILLS = """
 import resource, signal, sys
 from headwater import Application
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
 app = Application(name="filler", directory=sys.argv[1], loglevel=None)
 done = 0
 try:
@@ -75,7 +78,8 @@ def test_a_second_process_of_one_application(directory: Path) -> None:
 
 
 def test_a_log_of_a_newer_version(directory: Path) -> None:
-    write(make(directory), {"n": 1})
+    # A log of version 1: its pages have no checksums, so that SQLite alone may write to it.
+    shutil.copytree(GOLDEN / "log-1" / "log", directory)
     # In another process, because SQLite's locks are the process's.
     change = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA user_version=99')"
     subprocess.run([sys.executable, "-c", change, str(directory / "log.db")], check=True)

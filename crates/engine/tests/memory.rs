@@ -30,6 +30,9 @@ const HOUR_MS: i64 = 3_600_000;
 fn open(directory: &Path) -> Arc<EmbeddedLog> {
     let options = Options {
         durability: Durability::ProcessCrash,
+        // What is looked at is the job. The map of a compaction has a bound of its own,
+        // which the log's documentation names.
+        compaction_bytes: u64::MAX,
         ..Options::new(Env::system())
     };
     EmbeddedLog::open(directory, options).expect("opens")
@@ -186,6 +189,8 @@ fn child_has_keys_that_come_and_go() {
     let frame = noted.window(spec).to_topic("out");
     let settings = Settings {
         workers: Some(1),
+        // While a job is behind its epochs grow, and with them what one epoch holds.
+        commit_every: 1_000,
         ..Settings::new("job")
     };
     let mut application = Application::in_process(open(&directory), settings);
