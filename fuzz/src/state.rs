@@ -161,11 +161,16 @@ impl Run {
                 self.watermark = self.watermark.max(now);
                 self.store.set_watermark(self.watermark);
             }
-            // Sweeping is done between steps: what it removes is not put back.
-            _ if self.marks.is_empty() => self.store.sweep(self.watermark, usize::from(name)),
-            _ => {}
+            _ => self.sweep(usize::from(name)),
         }
         self.check(key, name, now);
+    }
+
+    /// Sweeping is done between steps: what it removes is not put back.
+    fn sweep(&mut self, entries_max: usize) {
+        if self.marks.is_empty() {
+            self.store.sweep(self.watermark, entries_max);
+        }
     }
 
     fn end_epoch(&mut self) {
