@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: demo test setup build lint test-rust test-python test-crash test-sim test-fuzz test-kafka kafka trust soak repeat bench clean
+.PHONY: demo demo-kafka test setup build lint test-rust test-python test-crash test-sim test-fuzz test-kafka kafka trust soak repeat bench clean
 
 demo: build
 	$(BIN)/headwater demo $(DEMO)
@@ -63,6 +63,10 @@ test-crash: build
 # Ten seconds a target, from the stored corpus.
 test-fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),10)
+
+# The same demo on a broker that the script starts.
+demo-kafka: build
+	$(PYTHON) scripts/kafka with $(BIN)/headwater demo --directory .demo-kafka $(DEMO)
 
 # Apache Kafka from its jars, fetched once. The tests start brokers of their own.
 kafka:

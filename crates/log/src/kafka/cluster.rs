@@ -168,15 +168,27 @@ impl Cluster {
             replicas: self.options.replicas,
             settings: vec![
                 ("cleanup.policy", cleanup.into()),
-                ("retention.ms", retention(config.retention_ms)),
-                ("retention.bytes", retention(config.retention_bytes)),
                 // A record that the client takes is one that the topic takes.
                 ("max.message.bytes", MESSAGE_BYTES_MAX.into()),
                 // The engine judges times that lie ahead; a broker would refuse the batch.
                 ("message.timestamp.after.max.ms", i64::MAX.to_string()),
             ],
         };
-        if let Some(bytes) = config.retention_bytes {
+        // Where the user has asked for nothing, the brokers' own settings hold: they count
+        // retention by the records' times, and who runs them knows why.
+        let unasked = TopicConfig {
+            partitions: config.partitions,
+            ..TopicConfig::default()
+        };
+        let is_asked = *config != unasked;
+        if is_asked {
+            let bounds = [
+                ("retention.ms", retention(config.retention_ms)),
+                ("retention.bytes", retention(config.retention_bytes)),
+            ];
+            new.settings.extend(bounds);
+        }
+        if let Some(bytes) = config.retention_bytes.filter(|_| is_asked) {
             // Whole segments are deleted, and never the newest.
             let bytes = (bytes / 8).clamp(1 << 20, 1 << 30);
             new.settings.push(("segment.bytes", bytes.to_string()));
