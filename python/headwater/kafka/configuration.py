@@ -13,9 +13,7 @@ from headwater.errors import InvalidOperation
 __all__ = ["ConnectionConfig"]
 
 SecurityProtocol: TypeAlias = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
-SaslMechanism: TypeAlias = Literal[
-    "GSSAPI", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"
-]
+SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 _PREFIXES = ("kafka://", "kafka+ssl://")
 
@@ -41,13 +39,9 @@ class ConnectionConfig:
         ``"PLAIN"``, ``"SCRAM-SHA-256"``, ``"SCRAM-SHA-512"`` or ``"OAUTHBEARER"``.
     sasl_username, sasl_password
         For PLAIN and SCRAM.
-    sasl_oauthbearer_method, sasl_oauthbearer_client_id, sasl_oauthbearer_client_secret,
-    sasl_oauthbearer_scope, sasl_oauthbearer_extensions, sasl_oauthbearer_token_endpoint_url,
-    sasl_oauthbearer_config
-        For OAUTHBEARER by OpenID Connect.
-    oauth_cb
-        For OAUTHBEARER otherwise: a function of ``sasl_oauthbearer_config`` that
-        returns a token and when it expires, in seconds since 1970.
+    oauth_cb, sasl_oauthbearer_config
+        For OAUTHBEARER: a function of ``sasl_oauthbearer_config`` that returns a
+        token and when it expires, in seconds since 1970.
     ssl_ca_location, ssl_ca_pem, ssl_certificate_location, ssl_certificate_pem,
     ssl_key_location, ssl_key_password, ssl_key_pem, ssl_keystore_location,
     ssl_keystore_password
@@ -69,12 +63,6 @@ class ConnectionConfig:
     sasl_username: str | None = None
     sasl_password: str | None = _secret()
     sasl_oauthbearer_config: str | None = _secret()
-    sasl_oauthbearer_method: Literal["default", "oidc"] | None = None
-    sasl_oauthbearer_client_id: str | None = None
-    sasl_oauthbearer_client_secret: str | None = _secret()
-    sasl_oauthbearer_scope: str | None = None
-    sasl_oauthbearer_extensions: str | None = None
-    sasl_oauthbearer_token_endpoint_url: str | None = None
     oauth_cb: Callable[[str], tuple[str, float]] | None = None
     ssl_ca_location: str | Path | None = None
     ssl_ca_pem: str | None = _secret()
