@@ -98,7 +98,7 @@ fn read(
             let key = batch.records.key(index).map(<[u8]>::to_vec);
             items.push(Ok((key, value.to_vec(), batch.records.timestamps[index])));
         }
-        if let Some(unread) = batch.unread {
+        for unread in batch.unread {
             assert!(batch.records.is_empty(), "it comes alone");
             items.push(Err(format!("{} {:?}", unread.error, unread.bytes)));
         }

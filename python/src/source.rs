@@ -4,11 +4,11 @@
 //! bounded queue; the engine takes them out without the interpreter. A source
 //! that is ahead waits, which is all the backpressure it needs.
 
-use crate::error::{end, exception};
+use crate::error::{end, exception, is_about_data, raised_by_user};
 use crate::format;
-use headwater::connect::{Source, SourceBatch};
+use headwater::connect::{Source, SourceBatch, Unread};
 use headwater::core::env::Env;
-use headwater::core::{Error, Headers, Records, RecordsBuilder, Result, TimestampMs};
+use headwater::core::{DataError, Error, Headers, RecordsBuilder, Result, TimestampMs};
 use headwater::plan::TextFormat;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
@@ -201,7 +201,7 @@ impl Source for UserSource {
             records: builder.finish(),
             position: None,
             is_end,
-            unread: None,
+            unread: Vec::new(),
         })
     }
 
@@ -223,7 +223,7 @@ impl Source for UserSource {
 impl UserSource {
     fn failed(&self, raised: PyErr) -> Error {
         Python::attach(|py| {
-            if !crate::error::is_about_data(py, &raised) {
+            if !is_about_data(py, &raised) {
                 return end(raised);
             }
             let message = format!("the source {:?} failed: {raised}", self.name);
@@ -242,35 +242,86 @@ pub(crate) struct Extracting {
 }
 
 impl Extracting {
-    fn extract(&self, py: Python<'_>, records: &Records) -> PyResult<Records> {
+    /// Gives the batch's records their keys and times. Those that an extractor raises
+    /// for are not among them.
+    fn extract(&self, py: Python<'_>, batch: SourceBatch) -> Result<SourceBatch> {
+        let records = &batch.records;
+        let mut unread = batch.unread;
         let mut values = format::Values::new(TextFormat::Json);
         let mut builder = RecordsBuilder::default();
         let mut key_bytes = Vec::new();
         for index in 0..records.len() {
-            let row = values.read(py, records.value(index))?;
-            let mut key = records.key(index);
-            if let Some(extractor) = &self.key {
-                let extracted = extractor.bind(py).call1((row.clone(),))?;
-                key_bytes.clear();
-                let format = match extracted.is_instance_of::<pyo3::types::PyString>() {
-                    true => TextFormat::String,
-                    false if extracted.is_instance_of::<pyo3::types::PyBytes>() => {
-                        TextFormat::Bytes
-                    }
-                    false => TextFormat::Json,
-                };
-                let is_there = format::write(format, &extracted, &mut key_bytes)?;
-                key = is_there.then_some(key_bytes.as_slice());
-            }
-            let timestamp = match &self.timestamp {
-                Some(extractor) => extractor.bind(py).call1((row,))?.extract()?,
-                None => records.timestamps[index],
+            let row = values.read(py, records.value(index)).map_err(end)?;
+            let extracted = self
+                .key_of(&row, &mut key_bytes)
+                .and_then(|has_key| Ok((has_key, self.timestamp_of(&row)?)));
+            let (has_key, timestamp) = match extracted {
+                Ok(extracted) => extracted,
+                Err((_, raised)) if !is_about_data(py, &raised) => return Err(end(raised)),
+                Err((extractor, raised)) => {
+                    unread.push(Unread {
+                        error: failed_extractor(py, extractor, raised),
+                        bytes: records.value(index).unwrap_or_default().to_vec(),
+                    });
+                    continue;
+                }
             };
+            let key = match &self.key {
+                Some(_) => has_key.then_some(key_bytes.as_slice()),
+                None => records.key(index),
+            };
+            let timestamp = timestamp.unwrap_or(records.timestamps[index]);
             let headers = records.headers.get(index).cloned().flatten();
             builder.push(key, records.value(index), timestamp, headers);
         }
-        Ok(builder.finish())
+        Ok(SourceBatch {
+            records: builder.finish(),
+            unread,
+            ..batch
+        })
     }
+
+    /// Writes the row's key; `false` if it has none.
+    fn key_of<'s>(&'s self, row: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Extracted<'s, bool> {
+        let Some(extractor) = &self.key else {
+            return Ok(false);
+        };
+        out.clear();
+        let mut extract = || {
+            let key = extractor.bind(row.py()).call1((row,))?;
+            let format = match key.is_instance_of::<pyo3::types::PyString>() {
+                true => TextFormat::String,
+                false if key.is_instance_of::<pyo3::types::PyBytes>() => TextFormat::Bytes,
+                false => TextFormat::Json,
+            };
+            format::write(format, &key, out)
+        };
+        extract().map_err(|raised| (extractor, raised))
+    }
+
+    /// The row's time, if a function says it.
+    fn timestamp_of<'s>(&'s self, row: &Bound<'_, PyAny>) -> Extracted<'s, Option<TimestampMs>> {
+        let Some(extractor) = &self.timestamp else {
+            return Ok(None);
+        };
+        let timestamp = extractor.bind(row.py()).call1((row,));
+        let timestamp = timestamp.and_then(|timestamp| timestamp.extract());
+        timestamp.map(Some).map_err(|raised| (extractor, raised))
+    }
+}
+
+/// What an extractor made of a row, or which one raised what.
+type Extracted<'s, T> = std::result::Result<T, (&'s Py<PyAny>, PyErr)>;
+
+/// The error of a row that an extractor raised for.
+fn failed_extractor(py: Python<'_>, extractor: &Py<PyAny>, raised: PyErr) -> DataError {
+    let extractor = extractor.bind(py);
+    let code = extractor.getattr("__code__").ok();
+    let name = extractor
+        .getattr("__name__")
+        .and_then(|name| name.extract());
+    let name: String = name.unwrap_or_else(|_| "extractor".into());
+    raised_by_user(py, raised, &name, code.as_ref())
 }
 
 impl Source for Extracting {
@@ -279,11 +330,11 @@ impl Source for Extracting {
     }
 
     fn poll(&mut self, wait: Duration, records_max: usize) -> Result<SourceBatch> {
-        let mut batch = self.inner.poll(wait, records_max)?;
-        if !batch.records.is_empty() {
-            batch.records = Python::attach(|py| self.extract(py, &batch.records)).map_err(end)?;
+        let batch = self.inner.poll(wait, records_max)?;
+        if batch.records.is_empty() {
+            return Ok(batch);
         }
-        Ok(batch)
+        Python::attach(|py| self.extract(py, batch))
     }
 
     fn is_bounded(&self) -> bool {

@@ -136,6 +136,33 @@ def test_a_csv_file_is_a_source(app: hw.Application, tmp_path: Path, extract: st
     assert [row["_timestamp"] - rows[0]["_timestamp"] for row in rows] == [0, 1000, 2000]
 
 
+def test_a_row_that_an_extractor_raises_for_is_a_dead_letter(tmp_path: Path) -> None:
+    path = tmp_path / "laps.csv"
+    path.write_text("car,n\na,1\nb,\nc,3\n,4\n")
+    app = hw.Application(
+        name="test", directory=tmp_path / "log", on_error="dead-letter", loglevel=None
+    )
+
+    def when(row: dict[str, Any]) -> int:
+        return row["n"] * 1000  # type: ignore[no-any-return]
+
+    source = CSVSource(path, key_extractor=lambda row: row["car"][0], timestamp_extractor=when)
+    app.dataframe(app.topic("laps"), source=source)
+    rows = app.run(timeout=5, metadata=True)
+    assert [(row["_key"], row["n"], row["_timestamp"]) for row in rows] == [
+        (b"a", 1, 1000),
+        (b"c", 3, 3000),
+    ]
+    assert app.last_run is not None
+    assert app.last_run.dead_lettered == 2
+    letters = list(app.read_topic("laps.dead-letter", metadata=True))
+    assert [(letter["car"], letter["n"]) for letter in letters] == [("b", None), (None, 4)]
+    errors = [str(dict(letter["_headers"])) for letter in letters]
+    assert "`when` raised TypeError" in errors[0]
+    assert f"test_sources_sinks.py:{when.__code__.co_firstlineno + 1}" in errors[0]
+    assert "`<lambda>` raised TypeError" in errors[1]
+
+
 def test_a_finished_file_adds_nothing_to_the_next_run(app: hw.Application, tmp_path: Path) -> None:
     path = tmp_path / "laps.csv"
     path.write_text(CSV)

@@ -211,7 +211,7 @@ impl Open {
             records: records.finish(),
             position: Some(place.encode()),
             is_end,
-            unread,
+            unread: unread.map(|record| *record).into_iter().collect(),
         })
     }
 

@@ -148,7 +148,7 @@ impl Source for JsonLinesSource {
         loop {
             let batch = open.read(&self.path, &self.options, records_max)?;
             let now = open.env.clock.monotonic();
-            let is_something = !batch.records.is_empty() || batch.unread.is_some();
+            let is_something = !batch.records.is_empty() || !batch.unread.is_empty();
             if batch.is_end || is_something || deadline <= now {
                 return Ok(batch);
             }
@@ -209,7 +209,7 @@ impl Open {
             records: records.finish(),
             position: Some(place.encode()),
             is_end,
-            unread,
+            unread: unread.map(|record| *record).into_iter().collect(),
         })
     }
 

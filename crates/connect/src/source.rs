@@ -17,8 +17,7 @@ pub trait Source: Send {
     fn open(&mut self, env: &Env, position: Option<&[u8]>) -> Result<()>;
 
     /// The next records, at most about `records_max`, waiting up to `wait` for
-    /// the first. A record that cannot be read comes in a batch of its own, after
-    /// those before it.
+    /// the first. What cannot be read comes beside those that can.
     ///
     /// # Errors
     /// Where nothing more can be read.
@@ -42,9 +41,8 @@ pub struct SourceBatch {
     pub position: Option<Vec<u8>>,
     /// Whether there will never be more.
     pub is_end: bool,
-    /// A record that could not be read; then there are no others, and the position
-    /// is the one after it.
-    pub unread: Option<Box<Unread>>,
+    /// Records that could not be read, in their order. The position is after them too.
+    pub unread: Vec<Unread>,
 }
 
 /// A record that a source could not read.

@@ -16,12 +16,12 @@ type Rows = Vec<Result<String, String>>;
 fn poll(source: &mut dyn Source, records_max: usize, rows: &mut Rows) -> (Option<Vec<u8>>, bool) {
     match source.poll(Duration::ZERO, records_max) {
         Ok(SourceBatch {
-            unread: Some(unread),
+            mut unread,
             records,
             position,
             is_end,
-        }) => {
-            let Unread { error, bytes } = *unread;
+        }) if !unread.is_empty() => {
+            let Unread { error, bytes } = unread.remove(0);
             assert!(records.is_empty() && !bytes.is_empty());
             rows.push(Err(format!("{error} {}", bytes.escape_ascii())));
             (position, is_end)

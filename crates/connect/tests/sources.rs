@@ -43,12 +43,16 @@ fn csv_error(bytes: impl AsRef<[u8]>, options: &CsvSourceOptions) -> String {
     let path = file(&folder, bytes).expect("a file can be written");
     let mut source = CsvSource::new(path, options.clone());
     let mut result = source.open(&env(), None).map(|()| SourceBatch::default());
-    let goes_on = |batch: &SourceBatch| !batch.is_end && batch.unread.is_none();
+    let goes_on = |batch: &SourceBatch| !batch.is_end && batch.unread.is_empty();
     while result.as_ref().is_ok_and(goes_on) {
         result = source.poll(Duration::ZERO, 1_000);
     }
     let error = match result.map(|batch| batch.unread) {
-        Ok(unread) => unread.expect("the file has an error").error.to_string(),
+        Ok(unread) => unread
+            .first()
+            .expect("the file has an error")
+            .error
+            .to_string(),
         Err(error) => error.to_string(),
     };
     let (before, after) = error.split_once("=`/").expect("the message names the file");
@@ -179,7 +183,11 @@ fn reading_goes_on_after_a_row_that_cannot_be_read() -> Result<()> {
         (vec![r#"{"a":1}"#.into()], false)
     );
     let batch = source.poll(Duration::ZERO, 1_000)?;
-    let Unread { error, bytes } = *batch.unread.expect("a row that cannot be read");
+    let Unread { error, bytes } = batch
+        .unread
+        .into_iter()
+        .next()
+        .expect("a row that cannot be read");
     assert!(batch.records.is_empty());
     assert_eq!(
         bytes, b"\"2\n\",2",
@@ -189,7 +197,7 @@ fn reading_goes_on_after_a_row_that_cannot_be_read() -> Result<()> {
     assert_eq!(values(&source.poll(Duration::ZERO, 1_000)?), [r#"{"a":3}"#]);
     // Opened at what was committed before, the error is still there.
     source.open(&env(), before.position.as_deref())?;
-    assert!(source.poll(Duration::ZERO, 1_000)?.unread.is_some());
+    assert!(source.poll(Duration::ZERO, 1_000)?.unread.len() == 1);
     // And not after what was committed with it.
     source.open(&env(), batch.position.as_deref())?;
     assert_eq!(values(&source.poll(Duration::ZERO, 1_000)?), [r#"{"a":3}"#]);
@@ -256,7 +264,11 @@ fn json_lines_are_handed_on_as_they_are() -> Result<()> {
     let mut source = JsonLinesSource::new(path, options);
     source.open(&env(), None)?;
     let batch = source.poll(Duration::ZERO, 1_000)?;
-    let Unread { error, bytes } = *batch.unread.expect("a timestamp is missing");
+    let Unread { error, bytes } = batch
+        .unread
+        .into_iter()
+        .next()
+        .expect("a timestamp is missing");
     assert_eq!(bytes, b"{\"at\":null}");
     assert!(error.to_string().ends_with("/in:2`"), "{error}");
     Ok(())

@@ -36,8 +36,8 @@ pub(crate) struct SourceTask {
 pub(crate) struct Polled {
     /// The number of records that were appended, the end counted as one.
     pub(crate) count: usize,
-    /// A record that could not be read.
-    pub(crate) unread: Option<Box<Unread>>,
+    /// The records that could not be read.
+    pub(crate) unread: Vec<Unread>,
 }
 
 /// The pseudo partition under which a source's position is committed.
@@ -132,10 +132,10 @@ impl SourceTask {
             }
             self.close();
         }
-        let unread = batch.unread.map(|mut unread| {
-            unread.error.operator = Some(format!("source {}", self.name));
-            unread
-        });
+        let mut unread = batch.unread;
+        for record in &mut unread {
+            record.error.operator = Some(format!("source {}", self.name));
+        }
         Ok(Polled { count, unread })
     }
 

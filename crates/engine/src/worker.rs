@@ -582,8 +582,8 @@ impl Worker {
                 &mut **transactor,
             );
             let Polled { mut count, unread } = polled?;
-            if let Some(unread) = unread {
-                count += 1;
+            count += unread.len();
+            for unread in unread {
                 match common.decide(&unread.error)? {
                     // The epoch is dropped, and with it the position after the record.
                     Decision::Stop => return Err(Error::data(unread.error)),
