@@ -5,37 +5,26 @@
 
 Seeds, kills, power cuts, failed input and output, flipped bits, fuzzing and random
 cases go on where the table of RELIABILITY.md says that they stopped; the minutes are
-divided among them, and one row for each is appended. Every one of these tests ends
-with a line that is read here:
-
-    trust: what=NAME count=N [seeds=A..B] [records=N] faults=N failures=N
-
-Seeds are [A, B). A test that prints none, or fails, counts as a failure; its output is
-kept in ``target/trust``.
+divided among them, and one row for each is appended, of the line that the test prints
+at its end (``reliability.py``). A test that prints none, or fails, counts as a failure;
+its output is kept in ``target/trust``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "RELIABILITY.md"
-TARGET_DIR = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+from reliability import LINE, NEW_TOTAL, ROOT, TARGET_DIR, Document, Row, changing, commit
+
 LOGS = TARGET_DIR / "trust"
-ROWS, ROWS_END = "<!-- rows -->", "<!-- end of rows -->"
-TOTALS, TOTALS_END = "<!-- totals -->", "<!-- end of totals -->"
-NEW_TOTAL = "*new total*"
-LINE = re.compile(r"trust: what=(?P<what>\S+) (?P<rest>.*)")
 # A slice shorter than this measures mostly its own start.
 SLICE_SECONDS = 60.0
 
@@ -97,117 +86,6 @@ KINDS = [
     Kind("property-windows", 3, "python/tests/test_properties.py",
          pytest("test_properties.py", "-k", "pandas"), "HEADWATER_CASES", 10_000),
 ]  # fmt: skip
-
-# What issue 4 asks of one total.
-GOALS = [
-    ("seeds of the simulator", ["sim"], "count", 100_000),
-    ("kills of real processes", ["kill-"], "count", 1_000),
-    ("records under kills", ["kill-"], "records", 20_000_000),
-    ("power-cut images", ["power-cut"], "count", 1_000),
-    ("seconds of fuzzing each decoder", ["fuzz"], "count", 3_600),
-    ("failed calls to the operating system", ["failed-io"], "faults", 0),
-    ("random cases against model, map and pandas", ["property-", "determinism"], "count", 0),
-]
-
-
-@dataclass
-class Row:
-    """What one session did of one kind."""
-
-    what: str
-    count: int = 0
-    records: int = 0
-    faults: int = 0
-    failures: int = 0
-    seeds: tuple[int, int] | None = None
-    when: str = ""
-    commit: str = ""
-
-    def add(self, line: re.Match[str]) -> None:
-        """Take in a line that a test printed."""
-        facts = dict(part.split("=", 1) for part in line["rest"].split() if "=" in part)
-        for name in ("count", "records", "faults", "failures"):
-            setattr(self, name, getattr(self, name) + int(facts.get(name, 0)))
-        if "seeds" in facts:
-            first, after = map(int, facts["seeds"].split(".."))
-            known = self.seeds or (first, after)
-            self.seeds = (min(known[0], first), max(known[1], after))
-
-    def cells(self) -> str:
-        """Return the line of the table."""
-        seeds = f"{self.seeds[0]}..{self.seeds[1]}" if self.seeds else ""
-        records = f"{self.records:,}" if self.records else ""
-        return (
-            f"| {self.what} | {self.count:,} | {seeds} | {records} | {self.faults:,} "
-            f"| {self.failures} | {self.when} | `{self.commit}` |"
-        )
-
-    @staticmethod
-    def read(line: str) -> Row:
-        """Read a line of the table."""
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        number = {
-            name: int(cells[at].replace(",", "") or 0) if cells[at] else 0
-            for name, at in (("count", 1), ("records", 3), ("faults", 4), ("failures", 5))
-        }
-        seeds = re.fullmatch(r"(\d+)\.\.(\d+)", cells[2])
-        return Row(
-            cells[0],
-            **number,
-            seeds=(int(seeds[1]), int(seeds[2])) if seeds else None,
-            when=cells[6],
-            commit=cells[7].strip("`"),
-        )
-
-
-@dataclass
-class Document:
-    """RELIABILITY.md: text, with the rows and the totals in it."""
-
-    text: str
-    rows: list[Row] = field(default_factory=list)
-
-    @staticmethod
-    def load() -> Document:
-        """Read it."""
-        text = TABLE.read_text()
-        between = text.split(ROWS)[1].split(ROWS_END)[0].strip().splitlines()
-        return Document(text, [Row.read(line) for line in between[2:]])
-
-    def since_new_total(self) -> list[Row]:
-        """Return the rows that count."""
-        starts = [at for at, row in enumerate(self.rows) if row.what.startswith(NEW_TOTAL)]
-        return self.rows[starts[-1] + 1 :] if starts else self.rows
-
-    def next_seed(self, what: str) -> int:
-        """Return where the last row of a kind stopped; earlier totals count too."""
-        ends = [row.seeds[1] for row in self.rows if row.what == what and row.seeds]
-        return max(ends, default=1)
-
-    def save(self) -> None:
-        """Write rows and totals."""
-        head = [
-            "| What | Count | Seeds [from, to) | Records | Faults | Failures | Date | Commit |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        self._replace(ROWS, ROWS_END, head + [row.cells() for row in self.rows])
-        lines = ["| What | Reached | Goal | Failures |", "|---|---|---|---|"]
-        for title, prefixes, unit, goal in GOALS:
-            counted = [
-                row
-                for row in self.since_new_total()
-                if any(row.what.startswith(prefix) for prefix in prefixes)
-            ]
-            reached = sum(getattr(row, unit) for row in counted)
-            failures = sum(row.failures for row in counted)
-            lines.append(f"| {title} | {reached:,} | {f'{goal:,}' if goal else ''} | {failures} |")
-        self._replace(TOTALS, TOTALS_END, lines)
-        TABLE.write_text(self.text)
-
-    def _replace(self, start: str, end: str, lines: list[str]) -> None:
-        before, rest = self.text.split(start)
-        after = rest.split(end)[1]
-        self.text = before + start + "\n" + "\n".join(lines) + "\n" + end + after
 
 
 class Session:
@@ -273,18 +151,6 @@ class Session:
         return self.rows.setdefault(what, Row(what))
 
 
-def output(*command: str) -> str:
-    """Return what a command prints."""
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
-def commit() -> str:
-    """Return the commit, with a plus if what runs is not what it says."""
-    changed = output("git", "status", "--porcelain", "--untracked-files=no").splitlines()
-    is_clean = all(line.endswith("RELIABILITY.md") for line in changed)
-    return output("git", "rev-parse", "--short", "HEAD").strip() + ("" if is_clean else "+")
-
-
 def build(kinds: list[Kind]) -> None:
     """Build every test once, so that the minutes go to running them."""
     packages = {kind.command[kind.command.index("--package") + 1]
@@ -330,8 +196,8 @@ def main() -> int:
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     if arguments.new_total:
         row = Row(f"{NEW_TOTAL}: {arguments.new_total}", when=when, commit=commit())
-        document.rows.append(row)
-        document.save()
+        with changing() as document:
+            document.rows.append(row)
         return 0
     session = Session(document)
     if arguments.note:
@@ -349,13 +215,11 @@ def main() -> int:
         LOGS.mkdir(parents=True, exist_ok=True)
         build(kinds)
         share_out(session, kinds, arguments.minutes, arguments.lanes)
-    # Somebody may have appended rows meanwhile.
-    document = Document.load()
-    for row in session.rows.values():
-        row.when, row.commit = when, commit()
-        document.rows.append(row)
-        print(row.cells())
-    document.save()
+    with changing() as document:
+        for row in session.rows.values():
+            row.when, row.commit = when, commit()
+            document.rows.append(row)
+            print(row.cells())
     return 1 if any(row.failures for row in session.rows.values()) else 0
 
 

@@ -54,24 +54,25 @@ def test_a_soak_sees_descriptors_that_are_not_closed() -> None:
 def test_a_table_goes_on_at_the_next_seed_and_counts_since_the_new_total(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trust = script("trust")
+    reliability = script("reliability")
     table = tmp_path / "RELIABILITY.md"
-    empty = f"a\n{trust.TOTALS}\n{trust.TOTALS_END}\nb\n{trust.ROWS}\n{trust.ROWS_END}\nc\n"
+    marks = [reliability.TOTALS, reliability.TOTALS_END, reliability.ROWS, reliability.ROWS_END]
+    empty = "a\n{}\n{}\nb\n{}\n{}\nc\n".format(*marks)
     table.write_text(empty)
-    monkeypatch.setattr(trust, "TABLE", table)
+    monkeypatch.setattr(reliability, "TABLE", table)
     for about in ("seeds=1..501 faults=40 failures=0", "seeds=501..2501 faults=9 failures=1"):
-        line = trust.LINE.search(f"test x ... trust: what=sim count=1000 {about}\nok")
-        document = trust.Document.load()
-        row = trust.Row("sim", when="today", commit="abc")
+        line = reliability.LINE.search(f"test x ... trust: what=sim count=1000 {about}\nok")
+        document = reliability.Document.load()
+        row = reliability.Row("sim", when="today", commit="abc")
         row.add(line)
         document.rows.append(row)
         document.save()
-    document = trust.Document.load()
+    document = reliability.Document.load()
     assert document.next_seed("sim") == 2501
     assert document.next_seed("fuzz") == 1
     assert "| seeds of the simulator | 2,000 | 100,000 | 1 |" in table.read_text()
     assert document.rows[1].cells() in table.read_text()
-    document.rows.append(trust.Row(f"{trust.NEW_TOTAL}: the log has changed"))
+    document.rows.append(reliability.Row(f"{reliability.NEW_TOTAL}: the log has changed"))
     document.save()
     assert "| seeds of the simulator | 0 | 100,000 | 0 |" in table.read_text()
-    assert trust.Document.load().next_seed("sim") == 2501, "no seed is tried twice"
+    assert reliability.Document.load().next_seed("sim") == 2501, "no seed is tried twice"
