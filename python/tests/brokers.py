@@ -31,7 +31,7 @@ class Brokers:
         if words[:1] != ["ready"]:
             self._script.wait()
             raise RuntimeError("no broker could be started; the reason stands above")
-        self.addresses, self.listening = words[1:]
+        self.addresses, self.listening = words[1:3]
         return self
 
     def tell(self, command: str) -> None:

@@ -7,7 +7,7 @@ use super::ffi::{
 use super::options::Options;
 use super::positions;
 use crate::{Bounds, Committed, TopicConfig, TopicInfo};
-use headwater_core::{Error, Position, Result, TopicPartition};
+use headwater_core::{Class, Error, Position, Result, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub(super) struct Cluster {
     pub(super) options: Options,
     /// It has no fetch under way that would hold a question up.
     admin: Arc<Client>,
+    /// The client that asks coordinators of groups, once it was needed.
+    asker: Mutex<Option<Arc<Client>>>,
     /// When an opening of transactions was last given up without an answer.
     opening_lost_at: Mutex<Option<Duration>>,
 }
@@ -34,6 +36,7 @@ impl Cluster {
         Ok(Arc::new(Cluster {
             options,
             admin,
+            asker: Mutex::default(),
             opening_lost_at: Mutex::default(),
         }))
     }
@@ -73,8 +76,13 @@ impl Cluster {
     }
 
     /// Calls until it succeeds, fails for good, or the time is up.
-    fn retry<T>(
+    fn retry<T>(&self, doing: &str, call: impl FnMut(Duration) -> Result<T, Fault>) -> Result<T> {
+        self.retry_on(&self.admin, doing, call)
+    }
+
+    fn retry_on<T>(
         &self,
+        client: &Client,
         doing: &str,
         mut call: impl FnMut(Duration) -> Result<T, Fault>,
     ) -> Result<T> {
@@ -86,13 +94,55 @@ impl Cluster {
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
             };
-            self.admin.serve_errors();
-            let error = client_error(doing, &self.admin, &fault);
-            if error.class() != headwater_core::Class::Unavailable || left.is_zero() {
+            client.serve_errors();
+            let error = client_error(doing, client, &fault);
+            if error.class() != Class::Unavailable || left.is_zero() {
                 return Err(error);
             }
             clock.sleep(RETRY_PAUSE.min(left));
         }
+    }
+
+    /// As `retry`, for a question to the coordinator of a group.
+    ///
+    /// Two mistakes of librdkafka (2.12.1) end the process here, so such questions have a
+    /// client of their own, a consumer with a group, which joins nothing. A client without a
+    /// group falls over the answer that the coordinator has moved. And a question that has
+    /// reached its own limit while the coordinator is away is freed, and is sent all the same
+    /// when that is back; so it gets no limit (`ffi/admin.rs`), and when we give it up its
+    /// client goes with it.
+    fn ask_coordinator<T>(
+        &self,
+        group: &str,
+        doing: &str,
+        mut call: impl FnMut(&Arc<Client>, Duration) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let asker = self.asker(group)?;
+        let result = self.retry_on(&asker, doing, |left| call(&asker, left));
+        result.inspect_err(|error| {
+            if error.class() == Class::Unavailable {
+                let mut kept = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+                let used_up = kept.take_if(|kept| Arc::ptr_eq(kept, &asker));
+                // Its end may take a moment, and nobody has to wait for it.
+                drop(kept);
+                drop(used_up);
+            }
+        })
+    }
+
+    /// Any group's client serves for all.
+    fn asker(&self, group: &str) -> Result<Arc<Client>> {
+        let mut kept = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asker) = &*kept {
+            return Ok(asker.clone());
+        }
+        let settings = self.options.settings_with(&[
+            ("group.id", group.into()),
+            ("enable.auto.commit", "false".into()),
+        ]);
+        let asker = self.start(Kind::Consumer, &settings)?;
+        *kept = Some(asker.clone());
+        Ok(asker)
     }
 
     /// A topic, if it exists.
@@ -289,8 +339,8 @@ impl Cluster {
         // A transaction in doubt is settled by its timeout at the latest.
         let deadline = clock.monotonic() + self.options.transaction_timeout * 2;
         loop {
-            let answer = self.retry(&doing, |left| {
-                match self.admin.group_offsets(group, partitions, left) {
+            let answer = self.ask_coordinator(group, &doing, |asker, left| {
+                match asker.group_offsets(group, partitions, left) {
                     Err(fault) if fault.code == code::UNSTABLE_OFFSETS => Ok(None),
                     Err(fault) if fault.code == code::GROUP_NOT_FOUND => Ok(Some(Vec::new())),
                     answer => answer.map(Some),
@@ -299,13 +349,35 @@ impl Cluster {
             match answer {
                 Some(offsets) => return Ok(offsets),
                 None if deadline <= clock.monotonic() => {
-                    return Err(Error::unavailable(format!(
-                        "{doing}: a transaction is still in doubt"
-                    )));
+                    return Err(self.in_doubt(&doing, group, partitions));
                 }
                 None => clock.sleep(RETRY_PAUSE),
             }
         }
+    }
+
+    /// The error of a transaction that is neither committed nor aborted though its time
+    /// is over. A process of the application with a longer timeout may still settle it, so
+    /// waiting goes on; but a broker may have lost its end (`docs/ARCHITECTURE.md`).
+    fn in_doubt(&self, doing: &str, group: &str, partitions: &[TopicPartition]) -> Error {
+        let is_in_doubt = |partition: &&TopicPartition| {
+            let one = std::slice::from_ref(*partition);
+            let answer = self.ask_coordinator(group, doing, |asker, left| {
+                match asker.group_offsets(group, one, left) {
+                    Err(fault) if fault.code == code::UNSTABLE_OFFSETS => Ok(true),
+                    answer => answer.map(|_| false),
+                }
+            });
+            answer.unwrap_or(false)
+        };
+        let places = partitions.iter().filter(is_in_doubt);
+        let places: Vec<String> = places.map(TopicPartition::to_string).collect();
+        Error::unavailable(format!(
+            "{doing}: a transaction is still in doubt positions=`{}`\nhint: if it stays so, the \
+             brokers have lost the end of a transaction: find it in topic __consumer_offsets \
+             with `kafka-transactions find-hanging` and end it with `kafka-transactions abort`",
+            places.join(" ")
+        ))
     }
 
     /// Waits until no transaction is in doubt in these partitions of a group. The list
@@ -372,13 +444,15 @@ impl Cluster {
             .filter(|topic| topic.starts_with(positions::PREFIX))
             .collect();
         let doing = format!("forgetting a group group=`{group}`");
-        self.retry(&doing, |left| match self.admin.delete_group(group, left) {
-            Err(fault) if fault.code == code::GROUP_NOT_FOUND => Ok(()),
-            Err(fault) if fault.code == code::NON_EMPTY_GROUP => Err(Fault {
-                text: format!("application `{group}` is running: stop it first"),
-                ..Fault::of(code::INVALID_ARGUMENT)
-            }),
-            result => result,
+        self.ask_coordinator(group, &doing, |asker, left| {
+            match asker.delete_group(group, left) {
+                Err(fault) if fault.code == code::GROUP_NOT_FOUND => Ok(()),
+                Err(fault) if fault.code == code::NON_EMPTY_GROUP => Err(Fault {
+                    text: format!("application `{group}` is running: stop it first"),
+                    ..Fault::of(code::INVALID_ARGUMENT)
+                }),
+                result => result,
+            }
         })?;
         for topic in internal {
             self.delete(&topic)?;

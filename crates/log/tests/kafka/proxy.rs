@@ -1,8 +1,8 @@
 //! A proxy between clients and a broker that loses what it is told to lose.
 //!
 //! It knows no more of the protocol than where a request begins and its kind: the
-//! first two of its bytes. Each order is carried out once, on the next request of
-//! its kind, and counted.
+//! first two of its bytes. An order is carried out once, on the next request of
+//! its kind, or on all of them, and counted.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -33,6 +33,7 @@ pub(crate) struct Proxy {
 struct Shared {
     upstream: Mutex<String>,
     order: Mutex<Option<Order>>,
+    stays: AtomicBool,
     held: Mutex<Vec<Vec<u8>>>,
     fired: AtomicUsize,
 }
@@ -59,6 +60,12 @@ impl Proxy {
 
     pub(crate) fn order(&self, order: Order) {
         *self.shared.order.lock().unwrap() = Some(order);
+    }
+
+    /// As `order`, for all requests of the kind from now on.
+    pub(crate) fn order_all(&self, order: Order) {
+        self.shared.stays.store(true, Ordering::Release);
+        self.order(order);
     }
 
     /// How many orders have been carried out.
@@ -136,7 +143,11 @@ fn take_order(shared: &Shared, kind: i16) -> Option<Order> {
     let is_due = |order: &mut Order| match *order {
         Order::LoseReply(wanted) | Order::Hold(wanted) => wanted == kind,
     };
-    let taken = order.take_if(is_due);
+    let taken = if shared.stays.load(Ordering::Acquire) {
+        order.filter(|order| is_due(&mut order.clone()))
+    } else {
+        order.take_if(is_due)
+    };
     if taken.is_some() {
         shared.fired.fetch_add(1, Ordering::AcqRel);
     }

@@ -42,8 +42,10 @@ impl Brokers {
         let mut answers = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         answers.read_line(&mut line).expect("it answers");
-        let ready = line.trim().strip_prefix("ready ");
-        let Some((addresses, listening)) = ready.and_then(|ready| ready.split_once(' ')) else {
+        let mut words = line.split_whitespace();
+        let (Some("ready"), Some(addresses), Some(listening)) =
+            (words.next(), words.next(), words.next())
+        else {
             let _ = child.wait();
             panic!("no broker could be started; the reason stands above");
         };

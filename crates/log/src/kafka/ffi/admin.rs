@@ -60,6 +60,10 @@ pub(in super::super) struct GroupOffset {
     pub(in super::super) metadata: Vec<u8>,
 }
 
+/// The limit of a request to a group's coordinator, which must never be reached: we stop
+/// waiting long before, and the caller gives the client up (`Cluster::ask_coordinator`).
+const LATEST: Duration = Duration::from_secs(3_600);
+
 /// Options of an admin request.
 struct Options(NonNull<sys::rd_kafka_AdminOptions_t>);
 
@@ -69,9 +73,18 @@ impl Options {
         // SAFETY: the client lives; every request has a limit within the range.
         unsafe {
             let options = sys::rd_kafka_AdminOptions_new(client.raw(), op);
+            let is_of_coordinator = matches!(
+                op,
+                Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS
+                    | Op::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS
+                    | Op::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS
+                    | Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS
+                    | Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS
+            );
+            let own_limit = if is_of_coordinator { LATEST } else { limit };
             sys::rd_kafka_AdminOptions_set_request_timeout(
                 options,
-                millis(limit),
+                millis(own_limit),
                 text.as_mut_ptr(),
                 text.len(),
             );
