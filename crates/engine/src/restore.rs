@@ -11,6 +11,10 @@
 //! rest is on its way, and the restore waits. What stands after it is of no
 //! committed epoch and is left alone. Where nothing is named, no epoch has
 //! written to the changelog, and there is nothing to restore.
+//!
+//! Under at-least-once the whole changelog is applied: an epoch that did not commit
+//! may have left changes there, compaction may have removed what they supersede, and
+//! the epoch is repeated in any case.
 
 use crate::application::Application;
 use headwater_core::env::{Clock, Env};
@@ -45,6 +49,10 @@ pub(crate) fn restore(
     end: Option<Position>,
     store: &mut dyn StateStore,
 ) -> Result<u64> {
+    let end = match log.repeats_epochs() {
+        true => Some(log.bounds(changelog)?.end),
+        false => end,
+    };
     let Some(end) = end else {
         store.clear();
         return store.check().map(|()| 0);

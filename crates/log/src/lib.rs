@@ -169,6 +169,12 @@ pub trait Log: Send + Sync {
         false
     }
 
+    /// Whether an epoch whose commit fails may leave its appends behind, and is repeated
+    /// (at-least-once).
+    fn repeats_epochs(&self) -> bool {
+        false
+    }
+
     /// Where this log keeps its files on this host, if it does: the state of
     /// applications stands beside them.
     fn directory(&self) -> Option<&Path> {

@@ -31,6 +31,8 @@ pub enum Bug {
     DroppedUnflushed,
     /// Readers see records of open and aborted transactions.
     ReadUncommitted,
+    /// Under at-least-once, a changelog is sent before the outputs are acknowledged.
+    ChangelogBeforeOutputs,
     // ---- played by the disk ----
     /// A file's bytes are not synced before the commit.
     NoSync,
@@ -69,6 +71,7 @@ impl Bug {
         Bug::WrongPartitionAfterRestart,
         Bug::DroppedUnflushed,
         Bug::ReadUncommitted,
+        Bug::ChangelogBeforeOutputs,
         Bug::NoSync,
         Bug::SyncRetried,
         Bug::NoDirectorySync,

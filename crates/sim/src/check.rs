@@ -1,5 +1,6 @@
 //! Compares what a run has left with what the model says.
 
+use crate::at_least_once;
 use crate::log::Stored;
 use crate::oracle::{Model, Record, canonical, canonical_text};
 use crate::simulation::Simulation;
@@ -48,9 +49,22 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
     check_inputs(simulation)?;
     let mut wanted = Wanted::default();
     let segments = simulation.script.topology.segments();
-    for segment in &segments {
+    let programs = &simulation.script.topology.programs;
+    let (repeating, exact): (Vec<&Segment>, Vec<&Segment>) =
+        (segments.iter()).partition(|segment| programs[segment.application].is_repeating);
+    for segment in &repeating {
+        at_least_once::check(simulation, segment)?;
+    }
+    for segment in exact {
         check_segment(simulation, segment, &mut wanted)?;
     }
+    let is_repeated = |topic: &str| {
+        let mut writers = repeating.iter();
+        writers.any(|segment| {
+            let is_tee = |step: &Step| matches!(step, Step::Tee(to) if *to == topic);
+            segment.output == topic || segment.steps.iter().any(is_tee)
+        })
+    };
     let mut rows = Rows::new();
     let topics = simulation
         .script
@@ -60,7 +74,7 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
         .map(|(topic, _)| *topic);
     let internal = segments.iter().filter(|segment| segment.upstream.is_some());
     let topics = topics.chain(internal.map(|segment| segment.input.as_str()));
-    for topic in topics.filter(|topic| *topic != "in") {
+    for topic in topics.filter(|topic| *topic != "in" && !is_repeated(topic)) {
         for number in 0..simulation.partitions(topic) {
             let stored = simulation.log.stored(&TopicPartition::new(topic, number));
             for record in stored
@@ -93,7 +107,8 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
     }
     same_by("rows of topic, partition and key", &rows, &wanted.rows)?;
     let mut dead = BTreeMap::new();
-    for topic in segments.iter().map(|segment| segment.input.as_str()) {
+    let exact = segments.iter().filter(|segment| !programs[segment.application].is_repeating);
+    for topic in exact.map(|segment| segment.input.as_str()) {
         let letters = simulation
             .log
             .stored(&TopicPartition::new(format!("{topic}.dead-letter"), 0));
@@ -113,7 +128,7 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
     check_reports(simulation, &wanted.counts)
 }
 
-fn is_internal(topic: &str) -> bool {
+pub(crate) fn is_internal(topic: &str) -> bool {
     topic.starts_with("repartition__")
 }
 
@@ -123,7 +138,7 @@ fn is_within<T: PartialEq>(some: &[T], others: &[T]) -> bool {
     some.iter().all(|row| others.any(|other| other == row))
 }
 
-fn text_of(bytes: Option<&[u8]>) -> Option<String> {
+pub(crate) fn text_of(bytes: Option<&[u8]>) -> Option<String> {
     bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
@@ -338,7 +353,7 @@ fn check_counts(
 
 /// What a task says of its time in a repartition topic: its partition, whether it waits
 /// for nothing more, and its time.
-fn announced(record: &Stored) -> Option<(usize, bool, i64)> {
+pub(crate) fn announced(record: &Stored) -> Option<(usize, bool, i64)> {
     let headers = record.headers.as_deref()?;
     let control = headers
         .iter()

@@ -3,8 +3,10 @@
 //! A file has two contents: what the system shows, and what is on the disk. A sync
 //! makes them equal. A power cut leaves of what was not synced some sectors of 512
 //! bytes, chosen by the seed, and zeros between them; a file whose name was never
-//! synced with its folder may be gone. A sync that fails drops what was not synced
-//! and answers well the next time, as Linux does.
+//! synced with its folder may be gone, and one that was removed may be back. A sync
+//! that fails drops what was not synced and answers well the next time, as Linux does.
+//! A bit of what a state store wrote may flip: those files have checksums, those of
+//! sinks have none.
 
 use crate::bug::Bug;
 use crate::seed::Seed;
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SECTOR: usize = 512;
+/// Where state stores have their files.
+pub(crate) const STATE_FOLDER: &str = "/sim/state";
 
 /// See the module.
 pub struct SimDisk {
@@ -27,6 +31,8 @@ pub struct SimDisk {
 
 struct State {
     files: BTreeMap<PathBuf, Contents>,
+    /// Files that were removed since their folder was last synced.
+    removed: BTreeMap<PathBuf, Contents>,
     locked: BTreeSet<PathBuf>,
     power_cuts: u64,
     seed: Seed,
@@ -47,6 +53,7 @@ impl SimDisk {
     pub fn new(world: Arc<World>, seed: Seed, bug: Option<Bug>) -> Arc<SimDisk> {
         let state = State {
             files: BTreeMap::new(),
+            removed: BTreeMap::new(),
             locked: BTreeSet::new(),
             power_cuts: 0,
             seed,
@@ -78,15 +85,52 @@ impl SimDisk {
     fn fails(&self, call: Call, detail: u64) -> io::Result<Option<Trouble>> {
         match self.world.call(call, detail) {
             Some(Trouble::IoError) => Err(io::Error::from_raw_os_error(5)),
+            Some(Trouble::BitFlip) => {
+                self.state().flip_a_bit();
+                Ok(None)
+            }
             trouble => Ok(trouble),
         }
     }
 }
 
 impl State {
+    /// In one of the files of state stores, if there are any.
+    fn flip_a_bit(&mut self) {
+        let folder = Path::new(STATE_FOLDER);
+        let own = self.files.iter_mut().filter(|(path, file)| {
+            path.starts_with(folder) && !file.shown.is_empty()
+        });
+        let mut own: Vec<&mut Contents> = own.map(|(_, file)| file).collect();
+        if own.is_empty() {
+            return;
+        }
+        let chosen = self.seed.below(own.len() as u64) as usize;
+        let file = &mut own[chosen];
+        let bit = self.seed.below(file.shown.len() as u64 * 8) as usize;
+        file.shown[bit / 8] ^= 1 << (bit % 8);
+        if let Some(byte) = file.synced.get_mut(bit / 8) {
+            *byte ^= 1 << (bit % 8);
+        }
+    }
+
+    /// Its folder is synced: what was made there has a name, what was removed has none.
+    fn sync_folder(&mut self, path: &Path) {
+        if let Some(file) = self.files.get_mut(path) {
+            file.has_name = true;
+        }
+        let folder = path.parent();
+        self.removed.retain(|other, _| other.parent() != folder);
+    }
+
     fn lose_power(&mut self) {
         let seed = &mut self.seed;
         self.files.retain(|_, file| file.has_name || !seed.hits(2));
+        for (path, file) in std::mem::take(&mut self.removed) {
+            if file.has_name && seed.hits(2) {
+                self.files.entry(path).or_insert(file);
+            }
+        }
         for file in self.files.values_mut() {
             let mut kept = file.synced.clone();
             let changed_from = file.synced.len().min(file.shown.len());
@@ -130,9 +174,8 @@ impl Storage for SimStorage {
         self.0.state().files.entry(path.to_owned()).or_default();
         // As the system's storage does: the folder is synced where a file is new.
         self.0.fails(Call::SyncFile, 1)?;
-        let is_skipped = self.0.bug == Some(Bug::NoDirectorySync);
-        if let Some(file) = self.0.state().files.get_mut(path) {
-            file.has_name |= !is_skipped;
+        if self.0.bug != Some(Bug::NoDirectorySync) {
+            self.0.state().sync_folder(path);
         }
         Ok(Box::new(self.file(path)))
     }
@@ -150,14 +193,19 @@ impl Storage for SimStorage {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.fails(Call::OpenFile, 3)?;
-        let removed = self.0.state().files.remove(path);
-        removed.map_or(Err(io::ErrorKind::NotFound.into()), |_| Ok(()))
+        let mut state = self.0.state();
+        let file = state.files.remove(path);
+        let file = file.ok_or(io::ErrorKind::NotFound)?;
+        state.removed.insert(path.to_owned(), file);
+        Ok(())
     }
 
     fn remove_folder(&self, folder: &Path) -> io::Result<()> {
         self.0.fails(Call::OpenFile, 4)?;
         let mut state = self.0.state();
-        state.files.retain(|path, _| !path.starts_with(folder));
+        let own = state.files.extract_if(.., |path, _| path.starts_with(folder));
+        let own: Vec<_> = own.collect();
+        state.removed.extend(own);
         Ok(())
     }
 
@@ -241,6 +289,7 @@ impl StorageFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.fails(Call::ReadFile, offset)?;
         self.with(|file, _| {
             let rest = file.shown.get(offset as usize..).unwrap_or_default();
             let count = rest.len().min(buffer.len());

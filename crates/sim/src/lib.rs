@@ -13,12 +13,13 @@
 //! world       time, turns, lives of processes                     `world`
 //! log, disk   what is outside, and what it does wrong             `log`, `disk`
 //! simulation  one run: chaos, calm, check                         `simulation`
-//! oracle      what must come out                                  `oracle`, `check`
+//! oracle      what must come out                                  `oracle`, `check`, `at_least_once`
 //! shrink      a failing script made short                         `shrink`
 //! scenario    a program and its results as a file, for Python     `scenario`
 //! bug         what is planted to see whether the oracle is good   `bug`
 //! ```
 
+mod at_least_once;
 mod bug;
 mod check;
 mod disk;

@@ -89,7 +89,7 @@ pub fn run(script: &Script, bug: Option<Bug>) -> Outcome {
 
 impl Simulation {
     fn unfold(self: &Arc<Self>) -> std::result::Result<(), String> {
-        let handle = self.handle();
+        let handle = self.handle(false);
         for &(name, partitions) in &self.script.topology.topics {
             let config = TopicConfig {
                 partitions,
@@ -119,8 +119,11 @@ impl Simulation {
         check::check(self)
     }
 
-    fn handle(&self) -> Arc<SimLogHandle> {
-        Arc::new(SimLogHandle(Arc::clone(&self.log)))
+    fn handle(&self, is_repeating: bool) -> Arc<SimLogHandle> {
+        Arc::new(SimLogHandle {
+            log: Arc::clone(&self.log),
+            is_repeating,
+        })
     }
 
     pub(crate) fn partitions(&self, topic: &str) -> u32 {
@@ -188,9 +191,14 @@ impl Simulation {
     fn run_once(&self, application: usize) -> Result<Report> {
         let topology = &self.script.topology;
         let program = &topology.programs[application];
-        let log: Arc<dyn Log> = self.handle();
+        let log: Arc<dyn Log> = self.handle(program.is_repeating);
         let host = Arc::new(SimHost(Arc::clone(&self.world)));
-        let settings = program.settings.clone();
+        let mut settings = program.settings.clone();
+        if let Some(folder) = settings.state_directory.as_mut().filter(|_| program.has_own_folders)
+            && let Some(life) = self.world.life()
+        {
+            folder.push(format!("host-{}", self.world.process_of(life)));
+        }
         let mut running = Application::new(log, self.env(), settings, host);
         let (frames, functions) = topology.program(application);
         *running.functions_mut() = functions;
@@ -265,7 +273,7 @@ impl Simulation {
     }
 
     fn load_batch(&self, batch: &[Input]) -> Result<()> {
-        let log = self.handle();
+        let log = self.handle(false);
         let partitions = self.partitions("in");
         let mut parts = Vec::new();
         for input in batch {

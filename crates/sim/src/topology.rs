@@ -1,5 +1,6 @@
 //! Random programs: what runs in a simulation.
 
+use crate::disk::STATE_FOLDER;
 use crate::functions::{Registry, count};
 use crate::oracle::Rules;
 use crate::seed::Seed;
@@ -73,6 +74,10 @@ pub struct Program {
     pub name: &'static str,
     /// How many processes run it.
     pub processes: usize,
+    /// Whether it runs at least once, not exactly once.
+    pub is_repeating: bool,
+    /// Whether each keeps its state in a folder of its own, as on a host of its own.
+    pub has_own_folders: bool,
     /// How it is run.
     pub settings: Settings,
 }
@@ -134,6 +139,9 @@ impl Topology {
                         true => 1,
                         false => *seed.pick(&[1, 1, 2, 3]),
                     },
+                    // Of what a file holds under at-least-once nothing is said here.
+                    is_repeating: !has_sink && seed.hits(5),
+                    has_own_folders: seed.hits(2),
                     settings: random_settings(seed, ["first", "second"][number], has_sink),
                 }
             })
@@ -305,6 +313,9 @@ fn random_settings(seed: &mut Seed, name: &str, has_sink: bool) -> Settings {
         idle_timeout: seed
             .pick(&[None, Some(300), Some(1_500)])
             .map(Duration::from_millis),
+        // Some state has room in memory, some nearly none, some no disk.
+        state_memory_max: *seed.pick(&[1, 1, 400, 2_000, 512 << 20]),
+        state_directory: (!seed.hits(4)).then(|| STATE_FOLDER.into()),
         ..Settings::new(name)
     }
 }

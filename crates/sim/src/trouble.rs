@@ -29,6 +29,8 @@ pub enum Call {
     Look,
     /// A file is opened.
     OpenFile,
+    /// A file is read.
+    ReadFile,
     /// A file is written or cut.
     WriteFile,
     /// A file is synced.
@@ -70,6 +72,8 @@ pub enum Trouble {
     DiskFull,
     /// The sync fails and drops what was not synced.
     SyncFails,
+    /// A bit flips in a file of a state store.
+    BitFlip,
 }
 
 impl Trouble {
@@ -120,10 +124,10 @@ impl Fault {
     /// A random fault in one of the first `processes` processes, the applications.
     pub fn random(seed: &mut Seed, processes: usize) -> Fault {
         use Call::{Any, Append, Commit, Committed, Join, Look, Open, OpenFile, Poll};
-        use Call::{SyncFile, WriteFile};
+        use Call::{ReadFile, SyncFile, WriteFile};
         let magnitude = seed.below(15);
         let stall = seed.below(1 << magnitude);
-        let (call, nth_max, trouble) = match seed.below(26) {
+        let (call, nth_max, trouble) = match seed.below(27) {
             0..=3 => (Any, 300, Trouble::Kill),
             4 => (Commit, 12, Trouble::Kill),
             5 => (Any, 300, Trouble::PowerCut),
@@ -147,13 +151,18 @@ impl Fault {
             23 => (Any, 300, Trouble::Retention),
             24 => (
                 *seed.pick(&[OpenFile, WriteFile]),
-                12,
+                *seed.pick(&[12, 200]),
                 *seed.pick(&[Trouble::IoError, Trouble::DiskFull]),
             ),
-            _ => (
+            25 => (
                 SyncFile,
-                12,
-                *seed.pick(&[Trouble::SyncFails, Trouble::Kill]),
+                *seed.pick(&[12, 80]),
+                *seed.pick(&[Trouble::SyncFails, Trouble::Kill, Trouble::PowerCut]),
+            ),
+            _ => (
+                *seed.pick(&[OpenFile, ReadFile]),
+                *seed.pick(&[30, 300]),
+                *seed.pick(&[Trouble::BitFlip, Trouble::BitFlip, Trouble::IoError]),
             ),
         };
         Fault {

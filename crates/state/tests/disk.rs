@@ -273,6 +273,33 @@ fn a_flipped_bit_is_noticed_or_harmless() {
     assert!(300 < noticed, "{noticed} noticed, {harmless} harmless");
 }
 
+/// Found by the simulation: the first look at the runs of a merge let damage through as
+/// an error that ends the run, each time anew.
+#[test]
+fn damage_that_a_merge_meets_first_gives_the_store_up() {
+    let folder = scratch();
+    let env = Env::system();
+    let mut store = DiskStore::open(&env, folder.path()).expect("opens");
+    let mut outcome = Ok(());
+    for round in 0..4 {
+        let changes = BTreeMap::from([(vec![round], Some(vec![b'v'; 100]))]);
+        outcome = write(&mut store, &changes, b"header");
+        for name in env.storage.list(folder.path()).expect("lists") {
+            if name.starts_with("run-") {
+                let path = folder.path().join(name);
+                let mut bytes = std::fs::read(&path).expect("reads");
+                bytes[3] ^= 1;
+                std::fs::write(&path, bytes).expect("writes");
+            }
+        }
+    }
+    let error = outcome.expect_err("the fourth run begins a merge");
+    assert_eq!(error.class(), Class::Unavailable, "{error}");
+    drop(store);
+    let store = DiskStore::open(&env, folder.path()).expect("opens");
+    assert!(store.header().is_empty(), "it is rebuilt");
+}
+
 #[test]
 fn a_store_is_open_once() {
     let folder = scratch();

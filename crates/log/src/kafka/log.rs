@@ -48,6 +48,10 @@ impl Log for KafkaLog {
         })
     }
 
+    fn repeats_epochs(&self) -> bool {
+        self.cluster.options.guarantee == Guarantee::AtLeastOnce
+    }
+
     fn is_remote(&self) -> bool {
         true
     }

@@ -1,6 +1,6 @@
 //! A process's membership of a group.
 
-use super::{SimLog, unavailable};
+use super::{SimLog, SimLogHandle, unavailable};
 use crate::trouble::Call;
 use headwater::core::{Result, TopicPartition};
 use headwater::log::{Committed, Member, Transactor};
@@ -22,12 +22,18 @@ pub(super) struct SimMember {
     id: u64,
     instance: String,
     life: Option<usize>,
+    is_repeating: bool,
     /// The identities of its transactors.
     identities: Mutex<Vec<String>>,
 }
 
 impl SimMember {
-    pub(super) fn join(log: Arc<SimLog>, group: &str, leads: &[Arc<str>]) -> Result<SimMember> {
+    pub(super) fn join(
+        handle: &SimLogHandle,
+        group: &str,
+        leads: &[Arc<str>],
+    ) -> Result<SimMember> {
+        let log = Arc::clone(&handle.log);
         log.ask_coordinator(Call::Join, 0)?;
         let life = log.world.life();
         let process = life.map(|life| log.world.process_of(life));
@@ -41,6 +47,7 @@ impl SimMember {
             id,
             instance,
             life,
+            is_repeating: handle.is_repeating,
             identities: Mutex::default(),
         })
     }
@@ -95,6 +102,13 @@ impl Member for SimMember {
 
     fn transactor(&self, worker: usize) -> Result<Box<dyn Transactor>> {
         self.log.ask_coordinator(Call::Open, worker as u64)?;
+        if self.is_repeating {
+            return Ok(Box::new(super::repeating::SimRepeating::new(
+                Arc::clone(&self.log),
+                &self.group,
+                self.id,
+            )));
+        }
         let identity = format!("{}-{}-{worker}", self.group, self.instance);
         let epoch = self.log.state().take_identity(&identity);
         self.wait_for(|| {

@@ -19,11 +19,12 @@
 //! ```
 //!
 //! `state` holds what is stored, `transactions` and `groups` are the two coordinators,
-//! `reader`, `writer` and `member` what a process holds in its hands.
+//! `reader`, `writer`, `repeating` and `member` what a process holds in its hands.
 
 mod groups;
 mod member;
 mod reader;
+mod repeating;
 mod state;
 mod transactions;
 mod writer;
@@ -188,38 +189,47 @@ fn unavailable() -> Error {
 
 /// A handle on the log for the processes that use it.
 #[derive(Clone)]
-pub struct SimLogHandle(pub Arc<SimLog>);
+pub struct SimLogHandle {
+    /// The log.
+    pub log: Arc<SimLog>,
+    /// Whether members write at least once, without transactions.
+    pub is_repeating: bool,
+}
 
 impl Log for SimLogHandle {
     fn describe(&self) -> String {
         "simulated log".into()
     }
 
+    fn repeats_epochs(&self) -> bool {
+        self.is_repeating
+    }
+
     fn create_topic(&self, name: &str, config: &TopicConfig) -> Result<bool> {
-        self.0.ask(Call::Look, 0)?;
-        self.0.state().create_topic(name, config)
+        self.log.ask(Call::Look, 0)?;
+        self.log.state().create_topic(name, config)
     }
 
     fn topic(&self, name: &str) -> Result<Option<TopicInfo>> {
-        self.0.ask(Call::Look, 1)?;
-        Ok(self.0.state().info(name))
+        self.log.ask(Call::Look, 1)?;
+        Ok(self.log.state().info(name))
     }
 
     fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.0.ask(Call::Look, 2)?;
-        let state = self.0.state();
+        self.log.ask(Call::Look, 2)?;
+        let state = self.log.state();
         let names = state.topics.keys();
         Ok(names.filter_map(|name| state.info(name)).collect())
     }
 
     fn delete_topic(&self, name: &str) -> Result<bool> {
-        self.0.ask(Call::Look, 3)?;
-        Ok(self.0.state().delete_topic(name))
+        self.log.ask(Call::Look, 3)?;
+        Ok(self.log.state().delete_topic(name))
     }
 
     fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {
-        self.0.ask(Call::Look, 4)?;
-        let state = self.0.state();
+        self.log.ask(Call::Look, 4)?;
+        let state = self.log.state();
         let found = state.partition(partition)?;
         Ok(Bounds {
             start: Position::from_offset(found.start),
@@ -228,7 +238,7 @@ impl Log for SimLogHandle {
     }
 
     fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64> {
-        let state = self.0.state();
+        let state = self.log.state();
         let found = state.partition(partition)?;
         let from = state::offset_of(from)?.max(found.start);
         let end = state.readable_end(found);
@@ -237,34 +247,34 @@ impl Log for SimLogHandle {
     }
 
     fn reader(&self, from: &[(TopicPartition, Position)]) -> Result<Box<dyn Reader>> {
-        self.0.ask(Call::Look, 5)?;
-        Ok(Box::new(reader::SimReader::new(Arc::clone(&self.0), from)?))
+        self.log.ask(Call::Look, 5)?;
+        Ok(Box::new(reader::SimReader::new(Arc::clone(&self.log), from)?))
     }
 
     fn producer(&self) -> Result<Box<dyn Producer>> {
-        Ok(Box::new(writer::SimProducer::new(Arc::clone(&self.0))))
+        Ok(Box::new(writer::SimProducer::new(Arc::clone(&self.log))))
     }
 
     fn join(&self, group: &str, leads: &[Arc<str>]) -> Result<Box<dyn Member>> {
         Ok(Box::new(member::SimMember::join(
-            Arc::clone(&self.0),
+            self,
             group,
             leads,
         )?))
     }
 
     fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
-        self.0.ask_coordinator(Call::Look, 6)?;
-        Ok(self.0.state().positions_of(group))
+        self.log.ask_coordinator(Call::Look, 6)?;
+        Ok(self.log.state().positions_of(group))
     }
 
     fn groups(&self) -> Result<Vec<String>> {
-        self.0.ask_coordinator(Call::Look, 7)?;
-        Ok(self.0.state().groups_with_positions())
+        self.log.ask_coordinator(Call::Look, 7)?;
+        Ok(self.log.state().groups_with_positions())
     }
 
     fn forget_group(&self, group: &str) -> Result<()> {
-        self.0.ask_coordinator(Call::Look, 8)?;
-        self.0.state().forget_group(group)
+        self.log.ask_coordinator(Call::Look, 8)?;
+        self.log.state().forget_group(group)
     }
 }

@@ -21,6 +21,8 @@ struct Input {
     partition: TopicPartition,
     topic_id: u64,
     offset: u64,
+    /// `tombstones_to` of the partition when this was at its start.
+    tombstones_seen: u64,
     /// What a former reader of this process has fetched, for the bug of that name.
     stale: Option<Fetched>,
 }
@@ -37,6 +39,7 @@ impl SimReader {
                 partition: partition.clone(),
                 topic_id: state.topics[&*partition.topic].id,
                 offset: offset_of(*position)?,
+                tombstones_seen: 0,
                 stale,
             })
         };
@@ -175,7 +178,7 @@ impl Input {
         Ok(Some((fetched, bytes, is_last)))
     }
 
-    fn check(&self, state: &State) -> Result<()> {
+    fn check(&mut self, state: &State) -> Result<()> {
         let topic = &self.partition.topic;
         let known = state.topics.get(&**topic);
         if known.is_none_or(|known| known.id != self.topic_id) {
@@ -190,6 +193,15 @@ impl Input {
                 "retention has deleted records that were to be read topic=`{topic}` \
                  partition=`{partition}` position=`{offset}` start=`{}`",
                 found.start
+            )));
+        }
+        if offset == found.start {
+            self.tombstones_seen = found.tombstones_to;
+        } else if offset.max(self.tombstones_seen) < found.tombstones_to {
+            return Err(Error::invalid(format!(
+                "compaction has removed tombstones that were to be read topic=`{topic}` \
+                 partition=`{partition}` position=`{offset}` tombstones_to=`{}`",
+                found.tombstones_to
             )));
         }
         if found.next < offset {

@@ -10,6 +10,9 @@ use headwater::log::{Committed, TopicConfig, TopicInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// How long compaction keeps a tombstone.
+const TOMBSTONE_MS: i64 = 1_000;
+
 pub(super) struct State {
     pub(super) nature: Nature,
     pub(super) seed: Seed,
@@ -48,6 +51,8 @@ pub(super) struct Partition {
     pub(super) records: Vec<Record>,
     /// The transactions that have records here and no marker, with their first offset.
     pub(super) open: BTreeMap<u64, u64>,
+    /// Compaction has removed tombstones before it.
+    pub(super) tombstones_to: u64,
     /// What retention and compaction have deleted, for the oracle.
     pub(super) deleted: Vec<Record>,
 }
@@ -228,8 +233,10 @@ impl State {
         Ok(())
     }
 
-    /// Removes what newer records of the same key supersede, in all changelogs.
+    /// Removes what newer records of the same key supersede, and tombstones after a
+    /// while, in all changelogs.
     pub(super) fn compact(&mut self) {
+        let old_ms = self.wall_ms - TOMBSTONE_MS;
         let compacted = self
             .topics
             .values_mut()
@@ -241,9 +248,14 @@ impl State {
             for record in std::mem::take(&mut found.records).into_iter().rev() {
                 // What is not committed supersedes nothing.
                 let is_settled = record.offset < end;
-                match is_settled && !seen.insert(record.key.clone()) {
-                    true => found.deleted.push(record),
-                    false => kept.push(record),
+                let is_newest = !is_settled || seen.insert(record.key.clone());
+                let is_over = is_settled && record.value.is_none() && record.append_ms < old_ms;
+                if is_newest && is_over {
+                    found.tombstones_to = found.tombstones_to.max(record.offset + 1);
+                }
+                match is_newest && !is_over {
+                    true => kept.push(record),
+                    false => found.deleted.push(record),
                 }
             }
             kept.reverse();

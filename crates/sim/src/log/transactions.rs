@@ -198,16 +198,27 @@ impl State {
         self.has_news = true;
     }
 
+    /// Commits positions outside any transaction.
+    pub(super) fn commit_positions(
+        &mut self,
+        group: &str,
+        positions: Vec<(TopicPartition, Committed)>,
+    ) {
+        let found = self.groups.entry(group.to_owned()).or_default();
+        for (partition, committed) in positions {
+            let entry = (group.to_owned(), partition.clone(), committed.clone());
+            self.history.push(entry);
+            found.positions.insert(partition, committed);
+        }
+    }
+
     fn settle_positions(&mut self, group: &str, transaction: u64, commits: bool) {
         let Some(found) = self.groups.get_mut(group) else {
             return;
         };
-        for (partition, committed) in found.pending.remove(&transaction).unwrap_or_default() {
-            if commits {
-                let entry = (group.to_owned(), partition.clone(), committed.clone());
-                self.history.push(entry);
-                found.positions.insert(partition, committed);
-            }
+        let positions = found.pending.remove(&transaction).unwrap_or_default();
+        if commits {
+            self.commit_positions(group, positions);
         }
     }
 

@@ -179,7 +179,7 @@ fn timed_out() -> Error {
     Error::unavailable("the transaction was open for too long and has been aborted")
 }
 
-fn check_metadata(positions: &[(TopicPartition, Committed)]) -> Result<()> {
+pub(super) fn check_metadata(positions: &[(TopicPartition, Committed)]) -> Result<()> {
     let len = |committed: &Committed| committed.metadata.len();
     let is_long = |(_, committed): &&(TopicPartition, Committed)| {
         len(committed) > Committed::METADATA_BYTES_MAX

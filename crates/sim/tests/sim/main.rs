@@ -19,6 +19,7 @@ use std::sync::Arc;
 const ENOUGH_SEEDS: u64 = 1_000;
 /// Every kind of trouble.
 const KINDS: &[&str] = &[
+    "BitFlip",
     "Compact",
     "CoordinatorLost",
     "DiskFull",
@@ -125,6 +126,9 @@ fn the_simulated_log_keeps_every_promise() {
     conformance::run(&mut || {
         let world = World::new(Seed(1), Vec::new(), None);
         let log = SimLog::new(world, Seed(1), Nature::calm());
-        Arc::new(SimLogHandle(log))
+        Arc::new(SimLogHandle {
+            log,
+            is_repeating: false,
+        })
     });
 }

@@ -351,10 +351,12 @@ impl DiskStore {
             .map(|run| run.entry_count)
             .sum::<u64>();
         let (writer, path) = self.new_run(keys_max as usize)?;
-        let mut cursors = Vec::new();
-        for run in &self.runs[..count] {
-            cursors.push(Cursor::seek(run, &[], &self.run_path(run.id))?);
-        }
+        let seek = |run: &Run| Cursor::seek(run, &[], &self.run_path(run.id));
+        let cursors: Result<Vec<Cursor>> = self.runs[..count].iter().map(seek).collect();
+        let cursors = match cursors {
+            Ok(cursors) => cursors,
+            Err(error) => return Err(self.give_up(error)),
+        };
         self.merge = Some(Merge {
             runs: self.runs[..count].iter().map(|run| run.id).collect(),
             cursors,
