@@ -146,7 +146,13 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
 }
 
 fn run_one(worker: &mut Worker, shared: &Shared, is_changing: &dyn Fn() -> bool) {
-    match worker.run(is_changing) {
+    // The first worker has done so before the others were started. Where an epoch that
+    // does not commit leaves state behind, there must be a position that it began at.
+    let begun = match worker.index {
+        0 => Ok(()),
+        _ => worker.commit_first(),
+    };
+    match begun.and_then(|()| worker.run(is_changing)) {
         Ok(()) => shared.keep(std::mem::take(&mut worker.tasks)),
         Err(error) => shared.fail(error),
     }

@@ -121,6 +121,30 @@ fn an_instance_may_stand_still_anywhere_while_it_begins() {
     }
 }
 
+/// Under at-least-once the changes of an epoch stay where its commit does not happen, also
+/// of the first one of each worker: then there must be a position that it began at.
+#[test]
+fn an_epoch_without_a_commit_is_repeated_from_the_first_on() {
+    let mut scripts = (1..).map(Script::random).filter(|script| {
+        let pipelines = &script.topology.pipelines;
+        let programs = &script.topology.programs;
+        let is_stateful = |step: &Step| matches!(step, Step::Count(_) | Step::Window(..));
+        programs[0].is_repeating && pipelines[0].steps.iter().any(is_stateful)
+    });
+    for nth in 0..24 {
+        let mut script = scripts.next().expect("seeds do not end");
+        script.topology.programs[0].settings.workers = Some(3);
+        script.faults = vec![Fault {
+            process: 0,
+            call: Call::Commit,
+            nth: nth / 4,
+            trouble: Trouble::RequestLost,
+        }];
+        let outcome = run(&script, None);
+        assert_eq!(outcome.failure, None, "{}", describe(&script));
+    }
+}
+
 #[test]
 fn the_simulated_log_keeps_every_promise() {
     conformance::run(&mut || {
