@@ -863,6 +863,25 @@ fn after_an_at_least_once_restart_what_was_closed_is_closed_again_at_once() {
 }
 
 #[test]
+fn a_removal_that_comes_an_epoch_late_leaves_the_clock_as_it_is() {
+    let spec = WindowSpec {
+        key_timeout_ms: 5,
+        ..tumbling(10)
+    };
+    let mut driver = run(&spec, &[record("a", 1, 1), record("b", 50, 1)]);
+    driver.drain();
+    let of_clock = driver.log.keys().find(|key| key[0] == 1).cloned();
+    let of_clock = of_clock.expect("a key without windows has a record for its clock");
+    let mut driver = driver.feed(&[record("a", 60, 1)]);
+    // With the window that is open now the clock has gone to its record.
+    driver.restart();
+    let store = driver.window.store().expect("a window has a store");
+    store.restore(&of_clock, None).expect("it restores");
+    let driver = driver.feed(&[record("a", 9, 1)]);
+    assert_eq!(driver.late, 1, "what was closed stays closed");
+}
+
+#[test]
 fn a_key_without_windows_has_a_record_for_its_clock_and_only_then() {
     let spec = WindowSpec {
         key_retention_ms: 100,

@@ -107,7 +107,9 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
     }
     same_by("rows of topic, partition and key", &rows, &wanted.rows)?;
     let mut dead = BTreeMap::new();
-    let exact = segments.iter().filter(|segment| !programs[segment.application].is_repeating);
+    let exact = segments
+        .iter()
+        .filter(|segment| !programs[segment.application].is_repeating);
     for topic in exact.map(|segment| segment.input.as_str()) {
         let letters = simulation
             .log

@@ -98,9 +98,10 @@ impl State {
     /// In one of the files of state stores, if there are any.
     fn flip_a_bit(&mut self) {
         let folder = Path::new(STATE_FOLDER);
-        let own = self.files.iter_mut().filter(|(path, file)| {
-            path.starts_with(folder) && !file.shown.is_empty()
-        });
+        let own = self
+            .files
+            .iter_mut()
+            .filter(|(path, file)| path.starts_with(folder) && !file.shown.is_empty());
         let mut own: Vec<&mut Contents> = own.map(|(_, file)| file).collect();
         if own.is_empty() {
             return;
@@ -203,7 +204,9 @@ impl Storage for SimStorage {
     fn remove_folder(&self, folder: &Path) -> io::Result<()> {
         self.0.fails(Call::OpenFile, 4)?;
         let mut state = self.0.state();
-        let own = state.files.extract_if(.., |path, _| path.starts_with(folder));
+        let own = state
+            .files
+            .extract_if(.., |path, _| path.starts_with(folder));
         let own: Vec<_> = own.collect();
         state.removed.extend(own);
         Ok(())

@@ -194,7 +194,10 @@ impl Simulation {
         let log: Arc<dyn Log> = self.handle(program.is_repeating);
         let host = Arc::new(SimHost(Arc::clone(&self.world)));
         let mut settings = program.settings.clone();
-        if let Some(folder) = settings.state_directory.as_mut().filter(|_| program.has_own_folders)
+        if let Some(folder) = settings
+            .state_directory
+            .as_mut()
+            .filter(|_| program.has_own_folders)
             && let Some(life) = self.world.life()
         {
             folder.push(format!("host-{}", self.world.process_of(life)));

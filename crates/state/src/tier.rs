@@ -109,8 +109,8 @@ pub enum Written {
 
 /// The hint of an entry once it is written: the one it has, unless it is late.
 pub fn hint_of(due_ms: Option<TimestampMs>, hint_ms: Option<TimestampMs>) -> Option<TimestampMs> {
-    // The end of time stands for none.
-    let due_ms = due_ms?.min(TimestampMs::MAX - 1);
+    // Both ends of time stand for none: one in memory, one on disk.
+    let due_ms = due_ms?.clamp(NO_HINT + 1, TimestampMs::MAX - 1);
     hint_ms
         .filter(|hint_ms| *hint_ms <= due_ms)
         .or(Some(due_ms))

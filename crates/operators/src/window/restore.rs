@@ -7,7 +7,6 @@
 
 use super::changelog::{read_window_head, stored_clock};
 use super::entry::Entry;
-use super::rules::Clock;
 use super::store::WindowStore;
 use super::windows::OpenWindow;
 use headwater_core::{Result, TimestampMs, fault};
@@ -18,8 +17,10 @@ impl WindowStore {
     pub(super) fn restore_clock(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         let Some(value) = value else {
             if let Some(slot) = self.bring(key) {
+                // With a window open, the clock is that of the window's record. Under
+                // at-least-once this removal comes an epoch after it.
                 let entry = self.entry_mut(slot);
-                (entry.clock, entry.is_logged) = (Clock::NEW, false);
+                entry.is_logged = false;
                 if entry.windows.is_empty() {
                     self.remove(slot);
                 }

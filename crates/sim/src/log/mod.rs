@@ -248,7 +248,10 @@ impl Log for SimLogHandle {
 
     fn reader(&self, from: &[(TopicPartition, Position)]) -> Result<Box<dyn Reader>> {
         self.log.ask(Call::Look, 5)?;
-        Ok(Box::new(reader::SimReader::new(Arc::clone(&self.log), from)?))
+        Ok(Box::new(reader::SimReader::new(
+            Arc::clone(&self.log),
+            from,
+        )?))
     }
 
     fn producer(&self) -> Result<Box<dyn Producer>> {
@@ -256,11 +259,7 @@ impl Log for SimLogHandle {
     }
 
     fn join(&self, group: &str, leads: &[Arc<str>]) -> Result<Box<dyn Member>> {
-        Ok(Box::new(member::SimMember::join(
-            self,
-            group,
-            leads,
-        )?))
+        Ok(Box::new(member::SimMember::join(self, group, leads)?))
     }
 
     fn committed(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
