@@ -5,28 +5,34 @@
 
 Seeds, kills, power cuts, failed input and output, flipped bits, fuzzing and random
 cases go on where the table of RELIABILITY.md says that they stopped; the minutes are
-divided among them, and one row for each is appended, of the line that the test prints
-at its end (``reliability.py``). A test that prints none, or fails, counts as a failure;
-its output is kept in ``target/trust``.
+divided among them. Each runs in slices of about a minute, as large as the slices before
+have shown, and has one row for the session, which grows when a slice ends: what an
+interrupted session has done is there. It is made of the line that the test prints at its
+end (``reliability.py``). A test that prints none, or fails, counts as a failure; its
+output is kept in ``target/trust``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reliability import LINE, NEW_TOTAL, ROOT, TARGET_DIR, Document, Row, changing, commit
 
 LOGS = TARGET_DIR / "trust"
-# A slice shorter than this measures mostly its own start.
 SLICE_SECONDS = 60.0
+# Less than this measures mostly its own start.
+SLICE_SECONDS_MIN = 15.0
+# A slice is so many times the one before at most: the first tell little of the rate.
+GROWTH_MAX = 4
 
 
 def cargo(package: str, test: str, name: str) -> list[str]:
@@ -55,6 +61,9 @@ class Kind:
     count: str
     first: int
     seed: str = "HEADWATER_SEED"
+    slice_seconds: float = SLICE_SECONDS
+    # What else the test is told.
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 KINDS = [
@@ -73,33 +82,40 @@ KINDS = [
          cargo("headwater-log", "compaction", "a_kill_while"), "HEADWATER_KILLS", 50),
     Kind("power-cut", 10, "crates/log/tests/power_cuts.rs",
          cargo("headwater-log", "power_cuts", "acknowledged"), "HEADWATER_POWER_CUTS", 20),
+    Kind("power-cut-job", 5, "crates/engine/tests/power_cuts.rs",
+         cargo("headwater", "power_cuts", "a_job_goes_on"), "HEADWATER_POWER_CUTS", 12),
     Kind("failed-io", 6, "crates/log/tests/failed_io.rs",
          cargo("headwater-log", "failed_io", "whichever"), "HEADWATER_FAIL_SCRIPTS", 1),
     Kind("bit-flips", 3, "crates/log/tests/damage.rs",
          cargo("headwater-log", "damage", "flip"), "HEADWATER_FLIPS", 1000),
     Kind("fuzz", 25, "scripts/fuzz.py",
-         [sys.executable, "scripts/fuzz.py", "--jobs", "1"], "--seconds", 5),
+         [sys.executable, "scripts/fuzz.py", "--jobs", "1"], "--seconds", 5,
+         slice_seconds=300),
     Kind("determinism", 5, "crates/engine/tests/determinism.rs",
          cargo("headwater", "determinism", "rows_and_state"), "HEADWATER_CASES", 150),
     Kind("property-operations", 3, "fuzz/tests/corpus.rs",
          cargo("headwater-fuzz", "corpus", "random_operations"), "HEADWATER_CASES", 20_000),
     Kind("property-windows", 3, "python/tests/test_properties.py",
          pytest("test_properties.py", "-k", "pandas"), "HEADWATER_CASES", 10_000),
+    # Megabytes: 5,000 where there is time for them.
+    Kind("large-state", 5, "crates/engine/tests/large_state.rs",
+         cargo("headwater", "large_state", "state_larger"), "HEADWATER_STATE_MB", 500,
+         slice_seconds=900, settings={"HEADWATER_STATE_LIMIT_MB": "2000"}),
 ]  # fmt: skip
 
 
 class Session:
     """Runs kinds until their minutes are over."""
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
+    def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.written: dict[str, Row] = {}
         self.lock = threading.Lock()
-        self.slices: dict[str, int] = defaultdict(int)
+        self.failed: dict[str, int] = defaultdict(int)
 
     def run(self, kind: Kind, seconds: float) -> None:
-        """Give one kind its time, in slices as long as is left, at most a few minutes each."""
-        seed = self.document.next_seed(kind.what)
+        """Give one kind its time, slice by slice."""
+        seed = Document.load().next_seed(kind.what)
         count = kind.first
         deadline = time.monotonic() + seconds
         while True:
@@ -107,13 +123,13 @@ class Session:
             seed = self._slice(kind, count, seed)
             took = max(time.monotonic() - began, 0.1)
             left = deadline - time.monotonic()
-            wanted = min(left, max(5 * SLICE_SECONDS, took)) * 0.9
-            count = int(count * wanted / took)
-            if count < 1 or left < SLICE_SECONDS / 4:
+            wanted = min(left, kind.slice_seconds) * 0.9
+            count = min(int(count * wanted / took), GROWTH_MAX * count)
+            if count < 1 or left < SLICE_SECONDS_MIN:
                 return
 
     def _slice(self, kind: Kind, count: int, seed: int) -> int:
-        environment = {**os.environ, kind.seed: str(seed)}
+        environment = {**os.environ, **kind.settings, kind.seed: str(seed)}
         command = list(kind.command)
         if kind.count.startswith("--"):
             command += [kind.count, str(count)]
@@ -130,36 +146,54 @@ class Session:
             errors="replace",
             check=False,
         )
-        lines = list(LINE.finditer(ran.stdout))
         with self.lock:
+            lines = list(LINE.finditer(ran.stdout))
             for line in lines:
-                self._row(line["what"]).add(line)
+                self.add(line)
             # A test that cannot run here (no root, no compiler) says so, prints no line
             # and succeeds; there is nothing to count then.
             is_told = any("failures=0" not in line["rest"].split() for line in lines)
             if ran.returncode != 0 and not is_told:
                 self._row(kind.what).failures += 1
             if ran.returncode != 0:
-                self.slices[kind.what] += 1
-                log = LOGS / f"{kind.what}-{seed}-{self.slices[kind.what]}.log"
+                self.failed[kind.what] += 1
+                log = LOGS / f"{kind.what}-{seed}-{self.failed[kind.what]}.log"
                 log.write_text(f"{kind.seed}={seed} {kind.count}={count}\n{ran.stdout}")
                 print(f"trust: {kind.what} FAILED, see {log}", flush=True)
+            self.write()
             own = self.rows.get(kind.what)
             return own.seeds[1] if own and own.seeds else seed + 1
 
     def _row(self, what: str) -> Row:
         return self.rows.setdefault(what, Row(what))
 
+    def add(self, line: re.Match[str]) -> None:
+        """Take in a line that a test printed."""
+        self._row(line["what"]).add(line)
+
+    def write(self) -> None:
+        """Write the rows that have changed: a row of this session replaces itself."""
+        with changing() as document:
+            for what, row in self.rows.items():
+                before = self.written.get(what)
+                if before and replace(row, when=before.when, commit=before.commit) == before:
+                    continue
+                row.when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+                row.commit = commit()
+                if before in document.rows:
+                    document.rows[document.rows.index(before)] = replace(row)
+                else:
+                    document.rows.append(replace(row))
+                self.written[what] = replace(row)
+
 
 def build(kinds: list[Kind]) -> None:
     """Build every test once, so that the minutes go to running them."""
-    packages = {kind.command[kind.command.index("--package") + 1]
-                for kind in kinds if "--package" in kind.command}  # fmt: skip
-    if packages:
-        chosen = [part for name in sorted(packages) for part in ("--package", name)]
-        subprocess.run(
-            ["cargo", "test", "--release", "--quiet", "--no-run", *chosen], cwd=ROOT, check=True
-        )
+    for kind in kinds:
+        if "--" in kind.command and kind.command[0] == "cargo":
+            # As it will be run: features of another package would build it anew.
+            own = kind.command[: kind.command.index("--") - 1]
+            subprocess.run([*own, "--no-run"], cwd=ROOT, check=True)
 
 
 def share_out(session: Session, kinds: list[Kind], minutes: float, lanes: int) -> None:
@@ -192,20 +226,19 @@ def main() -> int:
     parser.add_argument("--new-total", metavar="WHY")
     parser.add_argument("--note", metavar="LINE", help="append a row of a line printed elsewhere")
     arguments = parser.parse_args()
-    document = Document.load()
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     if arguments.new_total:
+        when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
         row = Row(f"{NEW_TOTAL}: {arguments.new_total}", when=when, commit=commit())
         with changing() as document:
             document.rows.append(row)
         return 0
-    session = Session(document)
+    session = Session()
     if arguments.note:
         line = LINE.search(arguments.note)
         if not line:
             parser.error("a note is a line `trust: what=...`")
-        session.rows[line["what"]] = Row(line["what"])
-        session.rows[line["what"]].add(line)
+        session.add(line)
+        session.write()
     else:
         kinds = [
             kind
@@ -215,11 +248,8 @@ def main() -> int:
         LOGS.mkdir(parents=True, exist_ok=True)
         build(kinds)
         share_out(session, kinds, arguments.minutes, arguments.lanes)
-    with changing() as document:
-        for row in session.rows.values():
-            row.when, row.commit = when, commit()
-            document.rows.append(row)
-            print(row.cells())
+    for row in session.rows.values():
+        print(row.cells())
     return 1 if any(row.failures for row in session.rows.values()) else 0
 
 

@@ -76,3 +76,25 @@ def test_a_table_goes_on_at_the_next_seed_and_counts_since_the_new_total(
     document.save()
     assert "| seeds of the simulator | 0 | 100,000 | 0 |" in table.read_text()
     assert reliability.Document.load().next_seed("sim") == 2501, "no seed is tried twice"
+
+
+def test_a_session_has_one_row_a_kind_which_grows_slice_by_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reliability, trust = script("reliability"), script("trust")
+    marks = [reliability.TOTALS, reliability.TOTALS_END, reliability.ROWS, reliability.ROWS_END]
+    table = tmp_path / "RELIABILITY.md"
+    table.write_text("a\n{}\n{}\nb\n{}\n{}\nc\n".format(*marks))
+    monkeypatch.setattr(reliability, "TABLE", table)
+    printed = 'import os; n = int(os.environ["N"]); s = int(os.environ["S"]); '
+    printed += 'print(f"trust: what=sim count={n} seeds={s}..{s + n} faults=1 failures=0")'
+    kind = trust.Kind("sim", 1, "", [sys.executable, "-c", printed], "N", 10, "S")
+    trust.Session()._slice(kind, 10, 1)
+    session = trust.Session()
+    session._slice(kind, 5, 11)
+    session._slice(kind, 5, 16)
+    rows = reliability.Document.load().rows
+    assert [(row.count, row.seeds, row.faults) for row in rows] == [
+        (10, (1, 11), 1),
+        (10, (11, 21), 2),
+    ]

@@ -123,13 +123,13 @@ impl Fault {
 
     /// A random fault in one of the first `processes` processes, the applications.
     pub fn random(seed: &mut Seed, processes: usize) -> Fault {
-        use Call::{Any, Append, Commit, Committed, Join, Look, Open, OpenFile, Poll};
+        use Call::{Any, Append, Commit, Committed, InCommit, Join, Look, Open, OpenFile, Poll};
         use Call::{ReadFile, SyncFile, WriteFile};
         let magnitude = seed.below(15);
         let stall = seed.below(1 << magnitude);
-        let (call, nth_max, trouble) = match seed.below(27) {
+        let (call, nth_max, trouble) = match seed.below(30) {
             0..=3 => (Any, 300, Trouble::Kill),
-            4 => (Commit, 12, Trouble::Kill),
+            4 | 27 => (*seed.pick(&[Commit, InCommit]), 16, Trouble::Kill),
             5 => (Any, 300, Trouble::PowerCut),
             6 => (WriteFile, 12, Trouble::PowerCut),
             7 => (Any, 300, Trouble::Stall(stall)),
@@ -154,9 +154,9 @@ impl Fault {
                 *seed.pick(&[12, 200]),
                 *seed.pick(&[Trouble::IoError, Trouble::DiskFull]),
             ),
-            25 => (
+            25 | 28 => (
                 SyncFile,
-                *seed.pick(&[12, 80]),
+                *seed.pick(&[6, 12, 80]),
                 *seed.pick(&[Trouble::SyncFails, Trouble::Kill, Trouble::PowerCut]),
             ),
             _ => (
