@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: demo demo-kafka test setup build lint test-rust test-python test-crash test-sim test-fuzz test-kafka kafka trust soak repeat bench clean
+.PHONY: demo demo-kafka test setup build lint test-rust test-python test-crash test-sim test-fuzz test-kafka kafka chaos trust soak repeat bench bench-kafka clean
 
 demo: build
 	$(BIN)/headwater demo $(DEMO)
@@ -73,7 +73,7 @@ kafka:
 	@$(PYTHON) scripts/kafka fetch
 
 test-kafka: kafka build
-	cargo test --release --quiet --package headwater-log --test kafka -- --test-threads 3
+	cargo test --release --quiet --package headwater-log --test kafka -- --test-threads 4
 	$(BIN)/python -m pytest python/tests --quiet -m kafka
 
 # One seed drives clock, turns, log and disk faults: HEADWATER_SEEDS=n and
@@ -85,6 +85,11 @@ test-sim:
 trust: build
 	$(BIN)/python scripts/trust.py --minutes $(or $(MINUTES),45)
 
+# Kills, cuts and freezes a job and its brokers, and counts what comes out; goes on and
+# appends like `trust`.
+chaos: kafka build
+	$(BIN)/python scripts/chaos.py --minutes $(or $(MINUTES),30)
+
 # A job at half of its maximum rate: what it keeps, with an interval.
 soak: build
 	$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),45)
@@ -95,6 +100,10 @@ repeat: build
 
 bench: build
 	$(BIN)/python benchmarks/run.py
+
+# Beside hand-written loops, a broker on one core and the program on another.
+bench-kafka: kafka build
+	$(BIN)/python benchmarks/kafka.py
 
 clean:
 	rm -rf $(VENV) .demo .headwater

@@ -131,8 +131,8 @@ def set_up() -> tuple[Path, Path]:
     return target / "release" / "examples" / "bench_pipeline", python
 
 
-def introduce(options: argparse.Namespace, directory: Path) -> None:
-    """Say what is measured, and where."""
+def introduce_machine() -> str:
+    """Say when and where something is measured."""
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=ROOT,
@@ -140,11 +140,16 @@ def introduce(options: argparse.Namespace, directory: Path) -> None:
         check=False,
         text=True,
     )
-    sync = sync_times(directory)
-    print(f"{time.strftime('%Y-%m-%d')}, commit {git.stdout.strip() or 'unknown'}")
-    print(
+    return (
+        f"{time.strftime('%Y-%m-%d')}, commit {git.stdout.strip() or 'unknown'}\n"
         f"{processor()}, {os.cpu_count()} cores, pinned to one; Python {platform.python_version()}"
     )
+
+
+def introduce(options: argparse.Namespace, directory: Path) -> None:
+    """Say what is measured, and where."""
+    sync = sync_times(directory)
+    print(introduce_machine())
     print(f"{options.records:,} records, {options.rounds} rounds, medians")
     print(f"sync of 4 KB: p50 {sync[len(sync) // 2]:.2f} ms, p99 {sync[-len(sync) // 100]:.2f} ms")
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f}")

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How long to wait between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long brokers may take until all know of a new topic, or one that comes back of all.
+const METADATA_LAG_MAX: Duration = Duration::from_secs(3);
+
 /// How late a request that was given up may still arrive, at a broker that was frozen.
 const LATE_REQUEST_MAX: Duration = Duration::from_secs(120);
 
@@ -145,14 +148,25 @@ impl Cluster {
         Ok(asker)
     }
 
-    /// A topic, if it exists.
+    /// A topic, if it exists. Which broker is asked is chance, and one may not know yet what
+    /// another does; so a topic is missing only when it has been for a while.
     pub(super) fn describe(&self, topic: &str) -> Result<Option<TopicDescription>> {
         if !positions::is_topic_name(topic) {
             return Ok(None);
         }
         let doing = format!("describing a topic topic=`{topic}`");
-        let found = self.retry(&doing, |left| self.admin.describe_topics(&[topic], left))?;
-        Ok(found.into_iter().next())
+        let clock = &self.options.env.clock;
+        let deadline = clock.monotonic() + METADATA_LAG_MAX;
+        loop {
+            let found = self.retry(&doing, |left| self.admin.describe_topics(&[topic], left))?;
+            if let Some(found) = found.into_iter().next() {
+                return Ok(Some(found));
+            }
+            if deadline <= clock.monotonic() {
+                return Ok(None);
+            }
+            clock.sleep(RETRY_PAUSE * 5);
+        }
     }
 
     /// The id of the topic of a partition that exists.

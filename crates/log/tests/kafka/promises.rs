@@ -16,9 +16,10 @@ fn empty(log: &dyn Log) {
     }
 }
 
-fn keeps_every_promise(group_protocol: GroupProtocol) {
+/// A half of the promises, with a broker of its own: most of the time is waiting.
+fn keeps_promises(group_protocol: GroupProtocol, half: usize) {
     let brokers = Brokers::start();
-    conformance::run_with(Visibility::ByPartition, &mut || {
+    conformance::run_part(Visibility::ByPartition, half, 2, &mut || {
         let mut options = Options::new(&brokers.addresses);
         options.group_protocol = group_protocol;
         let log = open(options);
@@ -28,11 +29,21 @@ fn keeps_every_promise(group_protocol: GroupProtocol) {
 }
 
 #[test]
-fn every_promise_is_kept_with_classic_groups() {
-    keeps_every_promise(GroupProtocol::Classic);
+fn every_other_promise_is_kept_with_classic_groups() {
+    keeps_promises(GroupProtocol::Classic, 0);
 }
 
 #[test]
-fn every_promise_is_kept_with_groups_of_the_broker() {
-    keeps_every_promise(GroupProtocol::Consumer);
+fn the_others_are_kept_with_classic_groups() {
+    keeps_promises(GroupProtocol::Classic, 1);
+}
+
+#[test]
+fn every_other_promise_is_kept_with_groups_of_the_broker() {
+    keeps_promises(GroupProtocol::Consumer, 0);
+}
+
+#[test]
+fn the_others_are_kept_with_groups_of_the_broker() {
+    keeps_promises(GroupProtocol::Consumer, 1);
 }

@@ -2,9 +2,11 @@
 
 use crate::brokers::Brokers;
 use crate::{at, committed_at, numbers, open, partitions, read_all};
-use headwater_core::{Records, RecordsBuilder};
+use headwater_core::{Records, RecordsBuilder, Result, TopicPartition};
 use headwater_log::kafka::{Guarantee, Options};
-use headwater_log::{CommitOutcome, FetchLimits, Log, TopicConfig, fixed};
+use headwater_log::{
+    CommitOutcome, FetchLimits, Log, PositionsOf, Producer, TopicConfig, Transactor, fixed,
+};
 use std::time::Duration;
 
 fn changes(all: &[(&str, Option<&str>)]) -> Records {
@@ -103,5 +105,85 @@ fn an_epoch_is_stored_in_the_order_that_loses_nothing() {
         changelog(&*log),
         ["a=1", "b", "b=2", "a"],
         "the end writes the rest"
+    );
+}
+
+/// The planted bug: a changelog leaves at once, before its outputs are acknowledged.
+struct EagerChangelog {
+    inner: Box<dyn Transactor>,
+    producer: Box<dyn Producer>,
+}
+
+impl Transactor for EagerChangelog {
+    fn append(&mut self, partition: &TopicPartition, records: Records) -> Result<()> {
+        if *partition.topic != *"changelog" {
+            return self.inner.append(partition, records);
+        }
+        self.producer.append(partition, records)?;
+        self.producer.flush()
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.inner.pending_bytes()
+    }
+
+    fn commit(&mut self, positions: &mut PositionsOf<'_>) -> Result<CommitOutcome> {
+        self.inner.commit(positions)
+    }
+
+    fn abort(&mut self) -> Result<()> {
+        self.inner.abort()
+    }
+}
+
+/// The changelog after an epoch whose outputs are refused: their topic is gone.
+fn after_refused_outputs(brokers: &Brokers, is_planted: bool) -> Vec<String> {
+    let mut options = Options::new(&brokers.addresses);
+    options.guarantee = Guarantee::AtLeastOnce;
+    let log = open(options);
+    log.create_topic("in", &partitions(1)).unwrap();
+    log.create_topic("out", &partitions(1)).unwrap();
+    let compacted = TopicConfig {
+        compacted: true,
+        ..partitions(1)
+    };
+    log.create_topic("changelog", &compacted).unwrap();
+    let member = log.join("g", &["in".into()]).unwrap();
+    let mut transactor = member.transactor(0).unwrap();
+    if is_planted {
+        transactor = Box::new(EagerChangelog {
+            inner: transactor,
+            producer: log.producer().unwrap(),
+        });
+    }
+    for (round, value) in [(1, "1"), (2, "2")] {
+        transactor.append(&at("out", 0), numbers(0..3)).unwrap();
+        let change = changes(&[("a", Some(value))]);
+        transactor.append(&at("changelog", 0), change).unwrap();
+        let outcome = transactor.commit(&mut fixed(&[(at("in", 0), committed_at(round))]));
+        assert_eq!(outcome.is_ok(), round == 1, "{outcome:?}");
+        if round == 1 {
+            assert_eq!(changelog(&*log), ["a=1"]);
+            log.delete_topic("out").unwrap();
+        }
+    }
+    assert_eq!(
+        log.committed("g").unwrap(),
+        [(at("in", 0), committed_at(1))]
+    );
+    let left = changelog(&*log);
+    log.delete_topic("changelog").unwrap();
+    left
+}
+
+/// A restart would find the effects of rows whose results nobody has.
+#[test]
+fn a_changelog_waits_for_outputs_that_are_refused() {
+    let brokers = Brokers::start();
+    assert_eq!(after_refused_outputs(&brokers, false), ["a=1"]);
+    assert_eq!(
+        after_refused_outputs(&brokers, true),
+        ["a=1", "a=2"],
+        "the planted bug is seen"
     );
 }
