@@ -516,14 +516,14 @@ def lines(task: Round, is_right: bool) -> list[str]:
     return told
 
 
-def append(told: list[str], when: str) -> None:
+def append(told: list[str], when: str, at_commit: str) -> None:
     """Add lines to this session's rows in the table."""
     with changing() as document:
         for text in told:
             line = LINE.search(text)
             assert line is not None
             mine = [row for row in document.rows if (row.what, row.when) == (line["what"], when)]
-            row = mine[0] if mine else Row(line["what"], when=when, commit=commit())
+            row = mine[0] if mine else Row(line["what"], when=when, commit=at_commit)
             row.add(line)
             if not mine:
                 document.rows.append(row)
@@ -532,6 +532,8 @@ def append(told: list[str], when: str) -> None:
 def session(minutes: float, only: str | None) -> int:
     """Run rounds until the time is over."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    # Of what was built; the tree may change while it runs.
+    at_commit = commit()
     deadline = time.monotonic() + minutes * 60
     failures = number = 0
     kinds = [only] if only else ["exactly-once", "storm", "exactly-once", "at-least-once"]
@@ -547,7 +549,7 @@ def session(minutes: float, only: str | None) -> int:
         is_right = run_round(task)
         failures += not is_right
         told = lines(task, is_right)
-        append(told, when)
+        append(told, when, at_commit)
         print("\n".join(told), flush=True)
         if kind == "at-least-once" and task.rows:
             print(f"chaos: repeated {task.repeats} of {task.rows} rows", flush=True)
