@@ -1,6 +1,7 @@
 //! An application: the user's program, as the engine sees it.
 
 use crate::delivery::{SinkSet, row_text};
+use crate::metrics::Metrics;
 use crate::run;
 use crate::settings::{Ended, Host, Report, RunOptions, Settings};
 use crate::source_task::SourceTask;
@@ -35,6 +36,7 @@ pub struct Application {
     pub(crate) topics: Vec<(TopicRef, Option<TopicConfig>)>,
     pub(crate) sources: Vec<SourceTask>,
     pub(crate) sinks: SinkSet,
+    pub(crate) metrics: Metrics,
     stop: Arc<AtomicBool>,
 }
 
@@ -73,6 +75,7 @@ impl Application {
             topics: Vec::new(),
             sources: Vec::new(),
             sinks: SinkSet::default(),
+            metrics: Metrics::default(),
             stop: Arc::default(),
         }
     }
@@ -138,6 +141,26 @@ impl Application {
         }
         self.sinks.insert(name, sink);
         Ok(())
+    }
+
+    /// What the application has done and where it stands, over all its runs; the
+    /// handle may be read from any thread, while it runs too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use headwater::{Application, Settings, core::env::Env, log::memory::MemoryLog};
+    /// let application = Application::in_process(MemoryLog::new(Env::system()), Settings::new("a"));
+    /// let metrics = application.metrics();
+    /// assert_eq!(metrics.snapshot().phase.name(), "stopped");
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Goes on counting where another application has, which did the same work before.
+    pub fn set_metrics(&mut self, metrics: Metrics) {
+        self.metrics = metrics;
     }
 
     /// Ends a run from another thread or a signal handler.
@@ -281,6 +304,11 @@ impl Shared {
 
     pub(crate) fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody has asked for the end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_ending(&self) -> bool {

@@ -245,7 +245,15 @@ fn restore_slot(known: &Known<'_>, partition: &TopicPartition, slot: &mut TaskSl
                 }
                 false => slot.changelog_ends.get(&changelog).copied(),
             };
-            restore(log, &*application.env.clock, &changelog, end, state)
+            let metrics = &application.metrics;
+            restore(
+                log,
+                &*application.env.clock,
+                &changelog,
+                end,
+                state,
+                metrics,
+            )
         };
         let found = match is_keyed {
             true => restore_to_end(&mut slot.task.keyed)?,

@@ -102,9 +102,7 @@ impl Worker {
             return Ok(());
         }
         let started = self.env.clock.monotonic();
-        let late = self.take_late();
-        let mut tally = std::mem::take(&mut self.tally);
-        tally.late += late;
+        let mut tally = self.take_tally();
         let rows = std::mem::take(&mut self.sink_rows);
         match &mut self.transactor {
             // A run that commits nothing leaves nothing in sinks either.
@@ -147,6 +145,10 @@ impl Worker {
         let mut slots = self.tasks.values_mut();
         slots.try_for_each(TaskSlot::settle_stores)?;
         let now = self.env.clock.monotonic();
+        let tasks = self.tasks.iter();
+        let tasks = tasks.map(|(at, slot)| (at, slot.resume, slot.task.watermark));
+        let metrics = &self.common.metrics;
+        metrics.committed(now.saturating_sub(started), now, tasks);
         let is_behind = self.tasks.values().any(|slot| !slot.is_at_end);
         if self.epoch.records > 0 {
             // A slow disk is not a quiet input: records may have come meanwhile.

@@ -3,6 +3,7 @@
 use crate::application::{Application, Shared};
 use crate::checkpoint::Epoch;
 use crate::delivery::Screen;
+use crate::metrics::Phase;
 use crate::settings::{Report, RunOptions, Settings};
 use crate::tally::{Tally, Totals};
 use crate::worker::{Common, TaskSlot, Worker};
@@ -60,6 +61,7 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
         first.sources = std::mem::take(&mut application.sources);
     }
     let shared = &common.shared;
+    common.metrics.enter(Phase::Running);
     if let Err(error) = first.commit_first() {
         shared.fail(error);
     }
@@ -74,6 +76,7 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
         }
     }
     run_one(&mut first, shared, is_changing);
+    common.metrics.enter(Phase::Draining);
     joins.into_iter().for_each(|join| join());
     let now = application.env.clock.monotonic();
     common
@@ -140,6 +143,7 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
             now,
             Arc::clone(crew.totals),
         )),
+        metrics: application.metrics.clone(),
         sinks: application.sinks.clone(),
         screen: Arc::new(Mutex::new(Screen::new(plan, Arc::clone(&application.host)))),
     }

@@ -9,9 +9,48 @@ use headwater_core::{DataError, Header, Records, RecordsBuilder, Result, Rows, T
 use headwater_log::Fetched;
 use headwater_operators::Failure;
 
+/// What follows an input's name in that of the topic of its dead letters.
+pub(crate) const SUFFIX: &str = ".dead-letter";
+
+/// The header that says what a dead letter is.
+pub(crate) const KIND_HEADER: &str = "headwater.kind";
+
+/// All headers that a dead letter gets beside the record's own.
+pub(crate) const OUR_HEADERS: [&str; 8] = [
+    "headwater.error",
+    KIND_HEADER,
+    "headwater.operator",
+    "headwater.field",
+    "headwater.line",
+    "headwater.topic",
+    "headwater.partition",
+    "headwater.offset",
+];
+
+/// What a dead letter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The input record.
+    Record,
+    /// A row that a closing window emitted.
+    Result,
+    /// What a source could not read.
+    Source,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Record => "record",
+            Kind::Result => "result",
+            Kind::Source => "source",
+        }
+    }
+}
+
 /// The topic of an input's dead letters.
-pub(crate) fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}.dead-letter")
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}{SUFFIX}")
 }
 
 /// One dead letter.
@@ -20,7 +59,11 @@ pub(crate) fn dead_letter_topic(topic: &str) -> String {
 /// `Internal` if neither the record nor the row is known.
 pub(crate) fn dead_letter(failure: &Failure, fetched: Option<&Fetched>) -> Result<Records> {
     let mut builder = RecordsBuilder::default();
-    let headers = headers_of(&failure.error);
+    let kind = match failure.row {
+        Some(_) => Kind::Result,
+        None => Kind::Record,
+    };
+    let headers = headers_of(&failure.error, kind);
     match (&failure.row, fetched) {
         (Some(batch), _) => {
             let mut value = Vec::new();
@@ -62,15 +105,16 @@ pub(crate) fn dead_letter(failure: &Failure, fetched: Option<&Fetched>) -> Resul
 /// The dead letter of a record that a source could not read.
 pub(crate) fn unread_letter(unread: &Unread, wall_ms: TimestampMs) -> Records {
     let mut builder = RecordsBuilder::default();
-    let headers = headers_of(&unread.error).into();
+    let headers = headers_of(&unread.error, Kind::Source).into();
     builder.push(None, Some(&unread.bytes), wall_ms, Some(headers));
     builder.finish()
 }
 
-fn headers_of(error: &DataError) -> Vec<Header> {
+fn headers_of(error: &DataError, kind: Kind) -> Vec<Header> {
     let text = |fact: Option<String>| fact.unwrap_or_default();
     [
         ("headwater.error", error.reason.clone()),
+        (KIND_HEADER, kind.name().to_owned()),
         ("headwater.operator", text(error.operator.clone())),
         ("headwater.field", text(error.field.clone())),
         ("headwater.line", text(error.line.clone())),

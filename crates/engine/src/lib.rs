@@ -46,10 +46,13 @@ mod begin;
 mod checkpoint;
 mod crew;
 mod dead_letter;
+mod dead_letters;
 mod delivery;
 mod input;
+mod internal_topics;
 mod lowering;
 mod metadata;
+mod metrics;
 mod produce;
 mod quiet;
 mod restore;
@@ -57,6 +60,7 @@ mod retime;
 mod run;
 mod settings;
 mod source_task;
+mod stored_state;
 mod tally;
 mod task;
 mod tree;
@@ -65,6 +69,11 @@ mod upstream;
 mod worker;
 
 pub use application::{Application, Stopper, StreamHost};
+pub use dead_letter::dead_letter_topic;
+pub use dead_letters::{
+    DeadLetter, REPLAYED_HEADER, Replay, Replayed, dead_letter_topics, replay_dead_letters,
+    visit_dead_letters,
+};
 pub use headwater_connect as connect;
 pub use headwater_core as core;
 pub use headwater_core::{Class, DataError, Error, Position, Result, TopicPartition, Value};
@@ -78,11 +87,17 @@ pub use headwater_plan::{
 };
 pub use headwater_state as state;
 pub use input::is_control;
+pub use internal_topics::{orphaned_topics, owner_of_topic};
 #[doc(hidden)]
 pub use metadata::check_any_bytes;
+pub use metrics::{
+    COMMIT_BUCKETS, Durations, Metrics, OperatorMetrics, PartitionMetrics, Phase, RestoreMetrics,
+    Snapshot,
+};
 pub use produce::produce;
 pub use restore::reset;
 pub use settings::{
     Decision, DecisionCallback, Ended, ErrorPolicy, Host, OffsetReset, Report, RunOptions,
     Settings, Start,
 };
+pub use stored_state::{StoredStore, stored_stores};

@@ -5,7 +5,8 @@
 
 use crate::input::{Input, distinct};
 use crate::settings::Settings;
-use crate::tree::{Branch, Counts, Tree};
+use crate::tally::Counts;
+use crate::tree::{Branch, Tree};
 use crate::unseen::Unseen;
 use crate::upstream::Exit;
 use headwater_core::json::Locator;

@@ -17,6 +17,7 @@
 //! the epoch is repeated in any case.
 
 use crate::application::Application;
+use crate::metrics::Metrics;
 use headwater_core::env::{Clock, Env};
 use headwater_core::{Class, Error, Position, Result, TopicPartition, fault};
 use headwater_log::{Bounds, FetchLimits, Log};
@@ -48,6 +49,7 @@ pub(crate) fn restore(
     changelog: &TopicPartition,
     end: Option<Position>,
     store: &mut dyn StateStore,
+    metrics: &Metrics,
 ) -> Result<u64> {
     let end = match log.repeats_epochs() {
         true => Some(log.bounds(changelog)?.end),
@@ -63,7 +65,7 @@ pub(crate) fn restore(
         let age_ms = clock.wall_ms().saturating_sub(written_ms);
         let is_known = bounds.start <= written_at && written_at <= end;
         if is_known && (written_at == end || age_ms < STORE_AGE_MAX.as_millis() as i64) {
-            match apply(log, clock, changelog, (written_at, end), store) {
+            match apply(log, clock, changelog, (written_at, end), store, metrics) {
                 // The log no longer has everything from there on.
                 Err(error) if error.class() == Class::Invalid => {}
                 applied => return applied,
@@ -71,7 +73,7 @@ pub(crate) fn restore(
         }
     }
     store.clear();
-    apply(log, clock, changelog, (bounds.start, end), store)
+    apply(log, clock, changelog, (bounds.start, end), store, metrics)
 }
 
 /// Applies the records of `[at, end)`.
@@ -81,6 +83,7 @@ fn apply(
     changelog: &TopicPartition,
     (mut at, end): (Position, Position),
     store: &mut dyn StateStore,
+    metrics: &Metrics,
 ) -> Result<u64> {
     store.check()?;
     let mut applied = 0;
@@ -111,6 +114,7 @@ fn apply(
             }
             at = fetched.resume.min(end);
             store.settle(at)?;
+            metrics.restored(changelog, applied, (at, end));
         }
     }
     store.check()?;

@@ -27,6 +27,7 @@ use crate::application::Application;
 use crate::begin::{Known, make_tasks};
 use crate::crew::{Crew, Outcome, run_workers, worker_count};
 use crate::dead_letter::dead_letter_topic;
+use crate::metrics::Phase;
 use crate::settings::{Ended, ErrorPolicy, Report, RunOptions, Start};
 use crate::source_task::source_partition;
 use crate::tally::Totals;
@@ -35,7 +36,7 @@ use headwater_log::{Committed, Member, TopicConfig};
 use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Waits between attempts while the log is unavailable.
@@ -62,20 +63,34 @@ pub(crate) fn run(
     options: &RunOptions,
 ) -> Result<Report> {
     check(application, options)?;
-    let totals: Arc<Mutex<Totals>> = Arc::default();
+    let metrics = application.metrics();
+    let totals = Arc::new(Mutex::new(Totals::new(metrics.clone())));
+    let result = repeat(application, plan, options, &totals);
+    metrics.enter(Phase::Stopped);
+    result
+}
+
+fn lock(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
+    totals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins again where the log was unavailable for a while.
+fn repeat(
+    application: &mut Application,
+    plan: &LogicalPlan,
+    options: &RunOptions,
+    totals: &Arc<Mutex<Totals>>,
+) -> Result<Report> {
     let clock = Arc::clone(&application.env.clock);
     let (mut waits, mut trouble_since, mut commits) = (BACK_OFF.iter(), None, 0);
     loop {
         let started = clock.monotonic();
-        let error = match attempt(application, plan, options, &totals) {
+        let error = match attempt(application, plan, options, totals) {
             Err(error) if error.class() == Class::Unavailable => error,
             result => return result,
         };
         let now = clock.monotonic();
-        let commits_now = totals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .commits;
+        let commits_now = lock(totals).commits;
         if RECOVERED <= now.saturating_sub(started) || commits < commits_now {
             // It has gone well for a while, or got further: this is new trouble.
             (waits, trouble_since) = (BACK_OFF.iter(), None);
@@ -95,9 +110,9 @@ pub(crate) fn run(
             "{error}; starting again from the last commit in {} ms",
             wait.as_millis()
         ));
+        application.metrics.enter(Phase::Waiting);
         if !wait_for(application, wait)? {
-            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-            return Ok(totals.report(Ended::Stopped));
+            return Ok(lock(totals).report(Ended::Stopped));
         }
     }
 }
@@ -139,9 +154,11 @@ fn attempt(
     totals: &Arc<Mutex<Totals>>,
 ) -> Result<Report> {
     let plan = Arc::new(plan.bound_to(&application.settings.name));
+    application.metrics.begin(&application.settings.name, &plan);
     check_changes_of_key(&plan, options)?;
     let partitions = make_topics(application, &plan, options)?;
     let leads = leads(application, &plan);
+    application.metrics.enter(Phase::Joining);
     let member = match options.commit {
         true => Some(application.log.join(&application.settings.name, &leads)?),
         false => None,
@@ -180,6 +197,7 @@ fn follow_assignments(
             Some(member) => member.assignment()?.into_iter().collect(),
             None => all_partitions(plan, partitions),
         };
+        application.metrics.assign(&owned);
         let count = worker_count(application, plan, owned.len());
         let mut transactors = Vec::new();
         let mut committed = CommittedMap::new();
@@ -189,10 +207,7 @@ fn follow_assignments(
             }
             committed = member.committed()?.into_iter().collect();
         }
-        let counted = totals.lock();
-        counted
-            .unwrap_or_else(PoisonError::into_inner)
-            .resolve(&committed);
+        lock(totals).resolve(&committed);
         let mut first_positions = Vec::new();
         if std::mem::take(&mut is_first) {
             let lost = check_stores(application, &stores, &committed, options)?;

@@ -23,7 +23,7 @@
 
 use crate::input::Input;
 use crate::retime::Moves;
-use crate::tree::{Entered, Marks, OutputLengths, Pass, Tree};
+use crate::tree::{Entered, Marks, OutputLengths, Pass, Recount, Tree};
 use crate::upstream::Upstream;
 use headwater_core::{Batch, Cause, Positions, Result, TimestampMs, TopicPartition, fault};
 use headwater_operators::{Appended, Delivered, Failure, Outputs, Step, StepTimes};
@@ -137,6 +137,9 @@ impl Task {
         };
         self.open_step();
         self.upstream = upstream;
+        let input = &mut self.tree.branches[0].counts;
+        input.rows_in += (batch.len() + failures.len()) as u64;
+        input.failed += failures.len() as u64;
         if self.tree.is_always_careful {
             let entered = Entered {
                 rows: vec![(0, batch)],
@@ -176,7 +179,8 @@ impl Task {
         if let Some(before) = &self.before_step
             && !fault!("rerun-keeps-state")
         {
-            self.tree.roll_back(&mut self.keyed, &before.marks);
+            self.tree
+                .roll_back(&mut self.keyed, &before.marks, Recount::AfterState);
         }
         self.step_again(effects, failed, &entered.unwrap_or_default(), inputs)
     }
@@ -228,7 +232,8 @@ impl Task {
     /// Puts state and time back to where they were before the last step.
     pub(crate) fn undo(&mut self) {
         if let Some(before) = self.before_step.take() {
-            self.tree.roll_back(&mut self.keyed, &before.marks);
+            self.tree
+                .roll_back(&mut self.keyed, &before.marks, Recount::All);
             self.tree.set_clocks(&before.clocks);
             self.watermark = before.watermark;
             self.upstream = before.upstream;
@@ -303,7 +308,7 @@ impl Task {
             failures, outputs, ..
         } = step;
         if is_failed {
-            self.tree.roll_back(&mut self.keyed, &marks);
+            self.tree.roll_back(&mut self.keyed, &marks, Recount::Late);
             let own = failures
                 .into_iter()
                 .filter(|failure| failure.cause == Cause::input(at));

@@ -18,6 +18,7 @@
 //! an order that depends on how batches were cut.
 
 use crate::retime::{Moves, Retimed, SetTimes};
+use crate::tally::{Counts, OperatorId};
 use crate::upstream::Exit;
 use headwater_core::{Batch, Cause, Result, TimestampMs};
 use headwater_operators::{Delivered, Operator, Step, StepTimes};
@@ -39,16 +40,8 @@ pub(crate) struct Branch {
     pub(crate) is_first_stateful: bool,
     /// The clock of a `set_timestamp` above windows; see [`crate::retime`].
     pub(crate) clock: Option<TimestampMs>,
-    /// Rows that came in, went out and were late, for the conservation law.
+    /// What it has done since the last commit.
     pub(crate) counts: Counts,
-}
-
-/// What an operator has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) rows_in: u64,
-    pub(crate) rows_out: u64,
-    pub(crate) late: u64,
 }
 
 /// The operators of one task; the first is the input.
@@ -105,6 +98,21 @@ pub(crate) struct Marks {
     keyed: Mark,
     stores: Vec<Mark>,
     counts: Vec<Counts>,
+}
+
+/// Which counts go back with the stores.
+///
+/// A row that has passed an operator counts there, also if its cause fails later: so
+/// counts do not depend on whether a pass was careful. They go back where the same
+/// rows will pass again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recount {
+    /// All: the whole step is undone.
+    All,
+    /// Those of operators that keep state and what is below: these pass again.
+    AfterState,
+    /// None, but a row of a failed cause was not late.
+    Late,
 }
 
 impl Tree {
@@ -194,14 +202,30 @@ impl Tree {
         }
     }
 
-    pub(crate) fn roll_back(&mut self, keyed: &mut KeyedStore, marks: &Marks) {
+    pub(crate) fn roll_back(&mut self, keyed: &mut KeyedStore, marks: &Marks, recount: Recount) {
         keyed.rollback(marks.keyed);
         for (store, &mark) in self.stores().zip(&marks.stores) {
             store.rollback(mark);
         }
         for (branch, &counts) in self.branches.iter_mut().zip(&marks.counts) {
-            branch.counts = counts;
+            match recount {
+                Recount::All => branch.counts = counts,
+                Recount::AfterState if branch.is_after_state => branch.counts = counts,
+                Recount::AfterState => {}
+                Recount::Late => branch.counts.late = counts.late,
+            }
         }
+    }
+
+    /// Takes what each operator has done since the last call; the first is the input.
+    pub(crate) fn take_counts(&mut self) -> impl Iterator<Item = (OperatorId, Counts)> {
+        self.branches.iter_mut().map(|branch| {
+            let id = OperatorId {
+                node: branch.plan_id,
+                is_input: branch.operator.is_none(),
+            };
+            (id, std::mem::take(&mut branch.counts))
+        })
     }
 
     pub(crate) fn release(&mut self, keyed: &mut KeyedStore) {
@@ -234,7 +258,10 @@ impl Tree {
             Some(operator) => {
                 pass.step.operator = branch.plan_id;
                 branch.counts.rows_in += batch.len() as u64;
-                operator.process(batch, pass.step)?
+                let before = Failed::so_far(pass.step);
+                let outcome = operator.process(batch, pass.step)?;
+                before.count(pass.step, &mut branch.counts);
+                outcome
             }
         };
         if self.branches[node].clock.is_none() {
@@ -307,7 +334,9 @@ impl Tree {
         let branch = &mut self.branches[node];
         if let Some(operator) = &mut branch.operator {
             pass.step.operator = branch.plan_id;
+            let before = Failed::so_far(pass.step);
             let emitted = operator.advance(pass.step)?;
+            before.count(pass.step, &mut branch.counts);
             branch.counts.late += operator.take_late_count();
             match emitted {
                 Some(batch) if pass.is_careful => self.send_apart(node, &batch, None, pass)?,
@@ -359,7 +388,7 @@ impl Tree {
             self.fan_out(node, Some(batch.take(&rows)), pass)?;
             let failed = &pass.step.failures[failures..];
             if failed.iter().any(|failure| failure.cause == cause) {
-                self.roll_back(pass.step.keyed, &marks);
+                self.roll_back(pass.step.keyed, &marks, Recount::Late);
                 outputs.cut(pass);
                 let since = pass.step.failures.split_off(failures);
                 let first = since.into_iter().find(|failure| failure.cause == cause);
@@ -393,6 +422,28 @@ impl Tree {
             self.push(child, copy, pass)?;
         }
         self.push(children[last], batch, pass)
+    }
+}
+
+/// What had failed when an operator was called.
+struct Failed {
+    failures: usize,
+    emissions: u64,
+}
+
+impl Failed {
+    fn so_far(step: &Step<'_>) -> Failed {
+        Failed {
+            failures: step.failures.len(),
+            emissions: step.failed_emissions,
+        }
+    }
+
+    /// Counts what has failed since.
+    fn count(&self, step: &Step<'_>, counts: &mut Counts) {
+        let emissions = step.failed_emissions - self.emissions;
+        counts.failed += (step.failures.len() - self.failures) as u64 - emissions;
+        counts.failed_emissions += emissions;
     }
 }
 

@@ -13,10 +13,11 @@ use crate::checkpoint::Epoch;
 use crate::dead_letter::{dead_letter, dead_letter_topic, unread_letter};
 use crate::delivery::{Screen, SinkSet, delivery};
 use crate::input::{around_controls, has_rows};
+use crate::metrics::Metrics;
 use crate::quiet::Quiet;
 use crate::settings::{Decision, ErrorPolicy, Host, RunOptions, Settings};
 use crate::source_task::{Polled, SourceTask};
-use crate::tally::Tally;
+use crate::tally::{Counts, Tally};
 use crate::task::{ClockMove, Effects, Task};
 use crate::upstream::Announcements;
 use headwater_core::env::Env;
@@ -169,6 +170,7 @@ pub(crate) struct Common {
     /// Where the user wrote each.
     pub(crate) lines: Arc<[Option<Arc<str>>]>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Metrics,
     pub(crate) sinks: SinkSet,
     pub(crate) screen: Arc<Mutex<Screen>>,
 }
@@ -282,6 +284,11 @@ impl Worker {
                 self.commit()?;
             }
             self.look_around();
+        }
+        if self.index == 0 && self.epoch.opened.is_some() && self.common.shared.is_stopped() {
+            self.common
+                .host
+                .log("asked to stop: the open epoch is committed first");
         }
         self.commit()?;
         if !self.common.shared.is_reassigning() {
@@ -460,7 +467,9 @@ impl Worker {
             self.tally.records_in += count;
         }
         let has_rows = fetched.is_some_and(|fetched| has_rows(&fetched.records));
-        self.epoch.open(now, if has_rows { count } else { 0 });
+        let count = if has_rows { count } else { 0 };
+        self.tally.of(partition).records_in += count;
+        self.epoch.open(now, count);
         self.leave(effects, &decisions, fetched, partition)?;
         self.common.shared.check_count(self.common.options.count);
         Ok(Attempt::Done)
@@ -554,10 +563,7 @@ impl Worker {
         }
         for (failure, decision) in effects.failures.iter().zip(decisions) {
             let is_dead_letter = *decision == Decision::DeadLetter;
-            match is_dead_letter {
-                true => self.tally.dead_lettered += 1,
-                false => self.tally.skipped += 1,
-            }
+            self.tally.of(partition).count_failure(is_dead_letter);
             if is_dead_letter && let Some(transactor) = &mut self.transactor {
                 let to = TopicPartition::new(dead_letter_topic(&partition.topic), 0);
                 transactor.append(&to, dead_letter(failure, fetched)?)?;
@@ -582,17 +588,18 @@ impl Worker {
                 &mut **transactor,
             );
             let Polled { mut count, unread } = polled?;
+            let filled = TopicPartition::new(Arc::clone(&source.topic.name), 0);
             count += unread.len();
             for unread in unread {
                 match common.decide(&unread.error)? {
                     // The epoch is dropped, and with it the position after the record.
                     Decision::Stop => return Err(Error::data(unread.error)),
-                    Decision::Skip => self.tally.skipped += 1,
+                    Decision::Skip => self.tally.of(&filled).skipped += 1,
                     Decision::DeadLetter => {
                         let to = TopicPartition::new(dead_letter_topic(&source.topic.name), 0);
                         let letter = unread_letter(&unread, self.env.clock.wall_ms());
                         transactor.append(&to, letter)?;
-                        self.tally.dead_lettered += 1;
+                        self.tally.of(&filled).dead_lettered += 1;
                     }
                 }
             }
@@ -702,6 +709,7 @@ impl Worker {
                 .values()
                 .all(|slot| slot.is_ended && slot.is_at_end);
         shared.finished[self.index].store(is_finished, Ordering::Release);
+        self.common.metrics.turned(self.index, now);
         if self.index == 0 {
             shared.check_end(now, &self.common.options);
             shared.say_what_it_waits_for(now, &self.common);
@@ -711,13 +719,18 @@ impl Worker {
         }
     }
 
-    /// Adds up the late records that operators have counted since the last call.
-    pub(crate) fn take_late(&mut self) -> u64 {
-        self.tasks
-            .values_mut()
-            .flat_map(|slot| &mut slot.task.tree.branches)
-            .map(|branch| std::mem::take(&mut branch.counts.late))
-            .sum()
+    /// What was done in the open epoch.
+    pub(crate) fn take_tally(&mut self) -> Tally {
+        let mut tally = std::mem::take(&mut self.tally);
+        for (partition, slot) in &mut self.tasks {
+            for (operator, counts) in slot.task.tree.take_counts() {
+                if counts != Counts::default() {
+                    tally.of(partition).late += counts.late;
+                    tally.operators.entry(operator).or_default().add(counts);
+                }
+            }
+        }
+        tally
     }
 }
 

@@ -16,7 +16,7 @@ use headwater::log::Log;
 use headwater::plan::{MissingField, Op};
 use headwater::{
     Aggregate, AggregateFunction, Application, Closing, DataFrame, Emit, Ended, ErrorPolicy,
-    Report, RunOptions, TopicRef, WindowLength, WindowSpec, col,
+    Metrics, Report, RunOptions, TopicRef, WindowLength, WindowSpec, col,
 };
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -670,6 +670,7 @@ fn check_case(seed: u64) {
     let input = random_input(&mut random, partitions);
     let (wanted, late) = wanted(&plan, &input, partitions);
     let mut first_state = None;
+    let mut first_counts = None;
     for mut variant in variants(&mut random, partitions) {
         let folder = support::scratch();
         if random.below(3) == 0 {
@@ -686,8 +687,16 @@ fn check_case(seed: u64) {
         support::fill(&*log, "in", partitions, &input, stored);
         let mut registry = Registry::default();
         let frames = plan.frames(&mut registry);
-        let reports = support::run(&log, &env, &frames, &registry.functions, &variant)
+        let metrics = Metrics::default();
+        let reports =
+            support::run_counted(&log, &env, &frames, &registry.functions, &variant, &metrics)
+                .unwrap_or_else(|error| panic!("{error}: {about}"));
+        let counts = metrics.snapshot();
+        counts
+            .check()
             .unwrap_or_else(|error| panic!("{error}: {about}"));
+        let first_counts = first_counts.get_or_insert_with(|| counts.operators.clone());
+        assert_eq!(counts.operators, *first_counts, "counts: {about}");
         let left = left(&*log);
         assert_eq!(left.dead, wanted.dead, "dead letters: {about}");
         assert_eq!(left.rows, wanted.rows, "rows: {about}");

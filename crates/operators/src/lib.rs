@@ -38,4 +38,4 @@ pub use function::{Call, Function, FunctionRows, Functions, Wants};
 pub use metadata::{SetHeaders, SetTimestamp, check_event_times, decode_rows};
 pub use operator::Operator;
 pub use step::{Appended, Delivered, Failure, Outputs, Step, StepTimes, Warning};
-pub use window::{Window, WindowStore};
+pub use window::{Window, WindowStore, stored_window};

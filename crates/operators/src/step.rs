@@ -32,6 +32,9 @@ pub struct Step<'a> {
     /// windows close, which is the `idle_timeout`. `None` where a record moves
     /// the watermark.
     pub tick_timeout_ms: Option<i64>,
+    /// How many of the failures are results that a closing window could not give,
+    /// and not rows that came in.
+    pub failed_emissions: u64,
     emissions: u32,
 }
 
@@ -136,6 +139,7 @@ impl<'a> Step<'a> {
             latest_ms: TimestampMs::MAX,
             positions: None,
             tick_timeout_ms: None,
+            failed_emissions: 0,
             emissions: 0,
         }
     }

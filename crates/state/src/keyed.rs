@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 type FixedHash = BuildHasherDefault<AHasher>;
 
-const KIND_VALUE: u8 = 1;
-const KIND_CLOCK: u8 = 2;
+pub(crate) const KIND_VALUE: u8 = 1;
+pub(crate) const KIND_CLOCK: u8 = 2;
 
 /// What a slot takes beside its key and value, measured.
 const SLOT_BYTES: usize = 200;

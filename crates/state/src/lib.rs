@@ -26,11 +26,13 @@ pub mod conformance;
 mod disk;
 mod encoding;
 mod keyed;
+mod stored;
 mod tier;
 
 pub use disk::DiskStore;
 pub use encoding::{FORMAT_VERSION, KeyReader, KeyWriter, ValueReader, ValueWriter};
 pub use keyed::{KeyedState, KeyedStore};
+pub use stored::StoredEntry;
 pub use tier::{
     MemoryBudget, Spill, Stored, Tier, TierSettings, Written, hint_of, settle, settle_at_end,
 };

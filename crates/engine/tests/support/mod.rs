@@ -19,7 +19,7 @@ use headwater::log::memory::MemoryLog;
 use headwater::log::{Durability, FetchLimits, Log, TopicConfig};
 use headwater::operators::Functions;
 use headwater::{
-    Application, DataFrame, ErrorPolicy, Host, Report, RunOptions, Settings, StreamHost,
+    Application, DataFrame, ErrorPolicy, Host, Metrics, Report, RunOptions, Settings, StreamHost,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -314,13 +314,31 @@ impl Variant {
 }
 
 /// Runs a job to the end of its input, with the stops of the variant; returns
-/// what the runs reported.
+/// what the runs reported. Every operator must account for its rows.
 pub fn run(
     log: &Arc<dyn Log>,
     env: &Env,
     frames: &[DataFrame],
     functions: &Functions,
     variant: &Variant,
+) -> Result<Vec<Report>> {
+    let metrics = Metrics::default();
+    let reports = run_counted(log, env, frames, functions, variant, &metrics)?;
+    let snapshot = metrics.snapshot();
+    snapshot.check()?;
+    let appended: u64 = reports.iter().map(|report| report.records_out).sum();
+    assert_eq!(snapshot.records_out, appended, "one tally, not two");
+    Ok(reports)
+}
+
+/// As [`run`], counting on in `metrics`.
+pub fn run_counted(
+    log: &Arc<dyn Log>,
+    env: &Env,
+    frames: &[DataFrame],
+    functions: &Functions,
+    variant: &Variant,
+    metrics: &Metrics,
 ) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     let ends = variant.stops.iter().copied().map(Some).chain([None]);
@@ -334,6 +352,7 @@ pub fn run(
         let mut application =
             Application::new(Arc::clone(log), env.clone(), variant.settings(), host);
         *application.functions_mut() = functions.clone();
+        application.set_metrics(metrics.clone());
         let options = RunOptions {
             count: rows,
             timeout: Some(match variant.ticks {

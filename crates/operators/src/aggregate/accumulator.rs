@@ -78,6 +78,43 @@ impl Accumulator {
         })
     }
 
+    /// What it is called, for people.
+    fn name(&self) -> &'static str {
+        match self {
+            Accumulator::Count(_) => "count",
+            Accumulator::Sum(_) => "sum",
+            Accumulator::Mean(_) => "mean",
+            Accumulator::Min(_) => "min",
+            Accumulator::Max(_) => "max",
+            Accumulator::First(_) => "first",
+            Accumulator::Last(_) => "last",
+            Accumulator::Earliest(_) => "earliest",
+            Accumulator::Latest(_) => "latest",
+            Accumulator::Std(_) => "std",
+            Accumulator::Variance(_) => "variance",
+            Accumulator::User(_) => "user",
+        }
+    }
+
+    /// The name and the result so far of each accumulator that a window has stored.
+    ///
+    /// # Errors
+    /// `Internal` if they are damaged.
+    pub(crate) fn stored_results(
+        input: &mut ValueReader<'_>,
+    ) -> Result<Vec<(&'static str, Value)>> {
+        // Where the collected items begin.
+        input.varint()?;
+        let mut results = Vec::new();
+        for _ in 0..input.varint()? {
+            // The id is a hash of the output's name.
+            input.varint()?;
+            let stored = Accumulator::read(input)?;
+            results.push((stored.name(), stored.result()));
+        }
+        Ok(results)
+    }
+
     fn tag(&self) -> u64 {
         match self {
             Accumulator::Count(_) => 0,

@@ -48,5 +48,6 @@ mod tests;
 pub use accumulators::Accumulators;
 pub use aggregators::Aggregators;
 
+pub(crate) use accumulator::Accumulator;
 pub(crate) use accumulators::SavedAccumulators;
 pub(crate) use callback::Callback;

@@ -34,10 +34,10 @@ use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, Tier, ValueReader,
 use std::ops::Range;
 use std::sync::Arc;
 
-const KIND_CLOCK: u8 = 1;
-const KIND_WINDOW: u8 = 2;
-const KIND_ITEM: u8 = 3;
-const KIND_ENDED: u8 = 4;
+pub(super) const KIND_CLOCK: u8 = 1;
+pub(super) const KIND_WINDOW: u8 = 2;
+pub(super) const KIND_ITEM: u8 = 3;
+pub(super) const KIND_ENDED: u8 = 4;
 
 const WINDOW_IS_EMPTY: u64 = 1;
 const WINDOW_HAS_CLOCK: u64 = 2;

@@ -144,6 +144,7 @@ impl Window {
         let mut last = self.results.split_last(self.aggregators.outputs().len());
         if let Some(batch) = last.take(&self.aggregators) {
             step.fail(&batch, 0, error);
+            step.failed_emissions += 1;
         }
     }
 }

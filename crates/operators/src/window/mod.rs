@@ -92,12 +92,14 @@ mod results;
 mod rules;
 mod spill;
 mod store;
+mod stored;
 mod timers;
 mod undo;
 mod update;
 mod windows;
 
 pub use store::WindowStore;
+pub use stored::stored_window;
 
 use crate::{Aggregators, Compiled, Functions, Operator, Step, evaluate};
 use callbacks::Callbacks;
