@@ -13,6 +13,7 @@ __all__ = [
     "Frame",
     "Function",
     "Log",
+    "Metrics",
     "Producer",
     "Row",
     "SourceQueue",
@@ -68,6 +69,8 @@ class _Settings(Protocol):
     def state_memory_max(self) -> int: ...
     @property
     def auto_create_partitions(self) -> int | None: ...
+    @property
+    def metrics_port(self) -> int | None: ...
 
 class _Options(Protocol):
     @property
@@ -326,6 +329,11 @@ class SourceQueue:
     def is_open(self) -> bool: ...
 
 @final
+class Metrics:
+    def __new__(cls) -> Metrics: ...
+    def snapshot(self, log: Log | None) -> dict[str, Any]: ...
+
+@final
 class Stopper:
     def __new__(cls) -> Stopper: ...
     def stop(self) -> bool: ...
@@ -336,6 +344,7 @@ def run(
     parts: _Parts,
     options: _Options,
     stopper: Stopper,
+    metrics: Metrics,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]: ...
 def clear_state(log: Log, settings: _Settings) -> None: ...
 def explain(frames: list[Frame]) -> str: ...

@@ -15,6 +15,7 @@ from headwater._signals import StopOnSignal
 from headwater.app_config import (
     ApplicationConfig,
     checked_name,
+    checked_port,
     default_broker,
     default_directory,
     default_name,
@@ -157,6 +158,10 @@ class Application:
     broker_availability_timeout
         How many seconds to wait for brokers that are gone before `run` raises; 0
         waits for ever.
+    metrics_port
+        While `run` runs, answer ``/livez``, ``/readyz`` and ``/metrics`` on this port
+        of the loopback interface; 0 takes a free one. By default
+        ``HEADWATER_METRICS_PORT``, else none is opened.
 
     Examples
     --------
@@ -198,6 +203,7 @@ class Application:
         consumer_extra_config: dict[str, Any] | None = None,
         producer_extra_config: dict[str, Any] | None = None,
         broker_availability_timeout: float | timedelta = 0,
+        metrics_port: int | None = None,
         **unsupported: Any,
     ) -> None:
         for option in unsupported:
@@ -217,9 +223,7 @@ class Application:
             commit_interval=_seconds(commit_interval, "commit_interval"),
             commit_every=_count(commit_every, "commit_every", 0),
             workers=None if workers is None else _count(workers, "workers", 1),
-            on_error=on_error
-            if callable(on_error)
-            else _choice(on_error, "on_error", ("stop", "skip", "dead-letter")),
+            on_error=_policy(on_error),
             idle_timeout=_seconds(idle_timeout, "idle_timeout"),
             max_out_of_orderness_ms=milliseconds(max_out_of_orderness, "max_out_of_orderness"),
             max_future_ms=milliseconds(max_future, "max_future"),
@@ -234,9 +238,11 @@ class Application:
             broker_availability_timeout=_seconds(
                 broker_availability_timeout or None, "broker_availability_timeout"
             ),
+            metrics_port=checked_port(metrics_port),
         )
         self._opened: _native.Log | None = None
         self._stopper = _native.Stopper()
+        self._metrics = _native.Metrics()
         self._topics: dict[str, Topic] = {}
         self._sources: dict[str, tuple[Source, Topic]] = {}
         self._roots: dict[str, _native.Frame] = {}
@@ -477,7 +483,9 @@ class Application:
             msg = 'there is nothing to run; begin with sdf = app.dataframe(app.topic("name"))'
             raise InvalidOperation(msg)
         with StopOnSignal(self.stop):
-            rows, counts = _native.run(self._log, self._config, parts, options, self._stopper)
+            rows, counts = _native.run(
+                self._log, self._config, parts, options, self._stopper, self._metrics
+            )
         self._last_run = RunReport(**counts)
         return rows
 
@@ -499,6 +507,31 @@ class Application:
         >>> app.stop()
         """
         self._stopper.stop()
+
+    def metrics(self) -> dict[str, Any]:
+        """Say what the application has done and where it stands, over all its runs.
+
+        It may be called from any thread, while the application runs too. Counts are
+        those of committed epochs. For every operator
+
+        ``rows_in + expanded + emitted
+        == rows_out + filtered + absorbed + late + failed``
+
+        Returns
+        -------
+        dict
+            ``phase`` (``"running"`` ...), ``address`` of the metrics port, ``restarts``,
+            ``records_out``, ``rows_out``, the rates ``records_in_rate`` and
+            ``records_out_rate`` in records a second, ``checkpoints``, and lists of dicts:
+            ``operators``, ``partitions`` with their ``lag``, ``watermark`` and ``offset``,
+            and ``restores``.
+
+        Examples
+        --------
+        >>> app.metrics()["phase"]
+        'stopped'
+        """
+        return self._metrics.snapshot(self._opened)
 
     def clear_state(self) -> None:
         """Forget the application's state and positions: the next run starts anew.
@@ -585,6 +618,11 @@ def _guarantee(asked: Guarantee | None, *, is_embedded: bool) -> Guarantee:
     _choice(asked, "processing_guarantee", ("at-least-once", "exactly-once"))
     # The embedded log cannot do less.
     return "exactly-once" if is_embedded else asked
+
+
+def _policy(on_error: OnError) -> OnError:
+    choices = ("stop", "skip", "dead-letter")
+    return on_error if callable(on_error) else _choice(on_error, "on_error", choices)
 
 
 def _client_settings(*extra: dict[str, Any] | None) -> dict[str, str]:

@@ -49,6 +49,7 @@ class ApplicationConfig:
     group_instance_id: str | None = None
     client_settings: dict[str, str] = field(default_factory=dict, repr=False)
     broker_availability_timeout: float | None = None
+    metrics_port: int | None = None
 
     @property
     def consumer_group(self) -> str:
@@ -87,6 +88,25 @@ def default_directory() -> Path:
 def default_broker() -> str | None:
     """Give the address of the brokers that the environment names."""
     return os.environ.get("HEADWATER_BROKER") or None
+
+
+def checked_port(port: int | None) -> int | None:
+    """Check the port for health and metrics; by default it is that of the environment."""
+    if port is None:
+        text = os.environ.get("HEADWATER_METRICS_PORT")
+        if not text:
+            return None
+        if not re.fullmatch(r"[0-9]{1,5}", text):
+            msg = f"HEADWATER_METRICS_PORT must be a port number, not {text!r}"
+            raise InvalidOperation(msg)
+        port = int(text)
+    if isinstance(port, bool) or not isinstance(port, int):
+        msg = f"metrics_port must be an int, not {port!r}"
+        raise TypeError(msg)
+    if not 0 <= port <= 65_535:
+        msg = f"metrics_port must be from 0 to 65535, not {port}"
+        raise ValueError(msg)
+    return port
 
 
 def default_name() -> str:

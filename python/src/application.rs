@@ -7,6 +7,7 @@ use crate::error::{exception, raise};
 use crate::frame::{PyFrame, TopicFormats, plan_of};
 use crate::host::PythonHost;
 use crate::log::{ConfigInput, PyLog};
+use crate::metrics::PyMetrics;
 use crate::rows::{KeyFormats, delivered_rows};
 use crate::sink::UserSink;
 use crate::source::UserSource;
@@ -15,9 +16,10 @@ use headwater::core::{DataError, Error, Result};
 use headwater::operators::Function;
 use headwater::plan::LogicalPlan;
 use headwater::{
-    Application, Decision, Ended, ErrorPolicy, OffsetReset, Report, RunOptions, Settings, Start,
-    Stopper,
+    Application, Decision, Ended, ErrorPolicy, Host, OffsetReset, Report, RunOptions, Settings,
+    Start, Stopper,
 };
+use headwater_gateway::Endpoint;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
@@ -39,6 +41,7 @@ pub(crate) struct SettingsInput {
     state_memory_max: usize,
     auto_create_partitions: Option<u32>,
     broker_availability_timeout: Option<f64>,
+    metrics_port: Option<u16>,
 }
 
 /// How one run begins and ends.
@@ -231,8 +234,11 @@ pub(crate) fn run<'py>(
     parts: Parts,
     options: OptionsInput,
     stopper: &PyStopper,
+    metrics: &PyMetrics,
 ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyDict>)> {
+    let port = settings.metrics_port;
     let mut application = application(py, log, settings)?;
+    application.set_metrics(metrics.handle());
     let (plan, formats) = assemble(py, &mut application, parts)?;
     let run_options = RunOptions {
         count: options.count,
@@ -246,9 +252,20 @@ pub(crate) fn run<'py>(
         collect: options.collect,
         confirm_lost_state: options.confirm_lost_state,
     };
+    let endpoint = port.map(|port| Endpoint::open(port, metrics.handle(), Arc::clone(&log.log)));
+    let endpoint = raise(py, endpoint.transpose())?;
+    metrics.answers_at(endpoint.as_ref());
+    if let Some(endpoint) = &endpoint {
+        let address = endpoint.address();
+        PythonHost::new(py).log(&format!(
+            "/livez, /readyz and /metrics are at http://{address}"
+        ));
+    }
     stopper.set(Some(application.stopper()));
     let report = py.detach(|| application.run(&plan, &run_options));
     stopper.set(None);
+    metrics.answers_at(None);
+    py.detach(|| drop(endpoint));
     let report: Report = raise(py, report)?;
     let rows = PyList::empty(py);
     for delivery in &report.collected {

@@ -10,6 +10,7 @@
 //! function, json, state  users' functions: rows in, rows out, state between
 //! application, host      a run: settings, callbacks, signals, results
 //! source, sink           sources and sinks written in Python, and the built-in ones
+//! metrics                what an application has done
 //! log, producer, reader  the embedded log: topics, appending, reading
 //! error                  the one mapping from errors to exceptions
 //! ```
@@ -25,6 +26,7 @@ mod function;
 mod host;
 mod json;
 mod log;
+mod metrics;
 mod producer;
 mod reader;
 mod rows;
@@ -57,6 +59,8 @@ mod _native {
     use crate::function::{PyFunction, Row, message_context};
     #[pymodule_export]
     use crate::log::PyLog;
+    #[pymodule_export]
+    use crate::metrics::PyMetrics;
     #[pymodule_export]
     use crate::producer::PyProducer;
     #[pymodule_export]

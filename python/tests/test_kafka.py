@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,3 +190,130 @@ def test_secrets_are_never_shown(tmp_path):
     app = Application(connection, name="x", directory=tmp_path, loglevel=None)
     for text in (repr(connection), repr(app), repr(app.config)):
         assert "hush" not in text
+
+
+def headwater(brokers: Brokers, *arguments: str, given: str = "", code: int = 0) -> str:
+    """Run a command on the cluster; give what it prints."""
+    command = [sys.executable, "-m", "headwater", *arguments, "--broker", brokers.addresses]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, (arguments, done.stdout, done.stderr)
+    return done.stdout
+
+
+def test_every_command_works_on_a_cluster(brokers, tmp_path):
+    def lines(*arguments: str) -> list[dict]:
+        return [json.loads(line) for line in headwater(brokers, *arguments, "-o", "json").splitlines()]
+
+    headwater(brokers, "topics", "create", "cli-in", "--partitions", "2")
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    bad = {"key": "b", "value": {"x": "two"}, "headers": [["traceparent", parent]]}
+    good = [{"key": "a", "value": {"x": x}, "headers": [["traceparent", parent]]} for x in (1, 2, 3)]
+    given = "".join(json.dumps(row) + "\n" for row in [*good, bad])
+    headwater(brokers, "topics", "write", "cli-in", "--json", given=given)
+    [topic] = [row for row in lines("topics", "list") if row["topic"] == "cli-in"]
+    assert (topic["partitions"], topic["records"]) == (2, 4)
+
+    def add(row: dict, state: State) -> dict:
+        state.set("sum", state.get("sum", 0) + row["x"])
+        return {"sum": state.get("sum")}
+
+    def run() -> Application:
+        app = application(brokers, "cli-job", tmp_path, on_error="dead-letter", workers=1)
+        app.dataframe("cli-in").apply(add, stateful=True).to_topic("cli-out")
+        app.run(timeout=5)
+        return app
+
+    app = run()
+    out = lines("topics", "read", "cli-out")
+    assert [row["value"]["sum"] for row in out] == [1, 3, 6]
+    assert all(["traceparent", parent] in row["headers"] for row in out)
+    lag = [row for row in lines("groups", "lag", "cli-job") if row["topic"] == "cli-in"]
+    assert sum(row["committed"] for row in lag) == 4
+    assert sum(row["waiting"] for row in lag) == 0
+    assert "cli-job" in [row["application"] for row in lines("groups", "list")]
+    [store] = lines("state", "scan", "cli-job")
+    entries = lines("state", "get", "cli-job", "a", "--store", store["store"])
+    assert {"name": "sum", "value": 6}.items() <= entries[0].items()
+    counts = app.metrics()["partitions"]
+    assert sum(row["records_in"] for row in counts) == 4
+    assert sum(row["dead_lettered"] for row in counts) == 1
+
+    [letters] = [row for row in lines("dlq", "list") if row["topic"] == "cli-in.dead-letter"]
+    assert (letters["letters"], letters["replayed"]) == (1, 0)
+    [letter] = lines("dlq", "show", "cli-in")
+    assert (letter["value"], letter["is_record"]) == ({"x": "two"}, True)
+    assert ["traceparent", parent] in letter["headers"]
+    for sent in ("1 sent\n", "0 sent\n"):
+        assert headwater(brokers, "dlq", "replay", "cli-in", "--yes") == sent
+    run()
+    assert [row["is_replayed"] for row in lines("dlq", "show", "cli-in")] == [True, False]
+
+    assert not [row for row in lines("topics", "list", "--orphaned") if "cli-job" in row["topic"]]
+    app._log.create_topic("changelog__cli-gone--x", TopicConfig())
+    assert "changelog__cli-gone--x" in [row["topic"] for row in lines("topics", "list", "--orphaned")]
+    assert "deleted" in headwater(brokers, "topics", "delete", "--orphaned", "--yes")
+    assert "done" in headwater(brokers, "groups", "reset", "cli-job", "--yes")
+    headwater(brokers, "state", "scan", "cli-job", code=1)
+    assert "`cli-in` deleted" in headwater(brokers, "topics", "delete", "cli-in", "--yes")
+    headwater(brokers, "topics", "list", "--config", "group.id=x", code=1)
+
+
+WATCHED = """
+import sys
+from headwater import Application
+
+app = Application(sys.argv[1], name="watched", directory=sys.argv[2], metrics_port=int(sys.argv[3]),
+    processing_guarantee="exactly-once", commit_interval=0.5)
+app.dataframe("watched-in").to_topic("watched-out")
+app.run()
+print("ended", flush=True)
+"""
+
+
+def answer(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+def test_a_job_is_ready_is_watched_and_drains_when_it_is_asked_to_stop(brokers, tmp_path):
+    fill(application(brokers, "watched", tmp_path), "watched-in", 0, 2_000)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = tmp_path / "watched.py"
+    job.write_text(WATCHED)
+    process = subprocess.Popen(
+        [sys.executable, str(job), brokers.addresses, str(tmp_path), str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while answer(port, "/readyz")[0] != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert answer(port, "/readyz") == (200, "running\n")
+        text = ""
+        while 'headwater_lag_records{' not in text and time.monotonic() < deadline:
+            time.sleep(0.2)
+            text = answer(port, "/metrics")[1]
+        assert 'headwater_lag_records{application="watched",topic="watched-in"' in text
+        assert answer(port, "/livez") == (200, "running\n")
+        # Records are on their way when it is asked to stop: all that it commits is whole.
+        fill(application(brokers, "watched", tmp_path), "watched-in", 2_000, 2_000)
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=30)
+    finally:  # also where the test fails
+        process.kill()
+        process.wait()
+    assert (process.returncode, out) == (0, "ended\n"), errors
+    app = application(brokers, "watched", tmp_path)
+    app.dataframe("watched-in").to_topic("watched-out")
+    app.run(timeout=5)
+    ids = [row["id"] for row in app.read_topic("watched-out")]
+    assert sorted(ids) == list(range(4_000))

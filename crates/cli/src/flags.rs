@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Look at a log and put it in order, also while jobs run.
@@ -10,17 +10,56 @@ pub(crate) struct Flags {
     /// The directory of the log [default: HEADWATER_DIR, else .headwater]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub(crate) directory: Option<PathBuf>,
+    /// The brokers of a Kafka cluster, HOST:PORT[,HOST:PORT] [default: HEADWATER_BROKER]
+    #[arg(
+        long,
+        global = true,
+        value_name = "BROKERS",
+        conflicts_with = "directory"
+    )]
+    pub(crate) broker: Option<String>,
+    /// A setting of the Kafka client, by librdkafka's name
+    #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) config: Vec<(String, String)>,
+    /// A file of such settings, one a line: for passwords
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// How lists are shown: one JSON object a line is for scripts
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "table"
+    )]
+    pub(crate) output: Form,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// How results are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Table,
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List, read, create and delete topics
+    /// List, read, write, create and delete topics
     #[command(subcommand)]
     Topics(TopicsCommand),
     /// Show applications: what they have committed and what waits for them
-    Groups,
+    Groups {
+        #[command(subcommand)]
+        command: Option<GroupsCommand>,
+    },
+    /// Show what the stores of an application hold, up to its last commit
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Show records that could not be processed, and send them back
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Forget the positions and the state of an application
     Reset(Reset),
 }
@@ -31,10 +70,87 @@ pub(crate) enum TopicsCommand {
     List(List),
     /// Print the records of a topic, one a line
     Read(Read),
+    /// Append lines of the input to a topic
+    Write(Write),
     /// Create a topic
     Create(Create),
     /// Delete topics with their records
     Delete(Delete),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupsCommand {
+    /// List applications
+    List,
+    /// Show by partition what an application has committed and what waits
+    Lag {
+        /// The application; all of them without it
+        application: Option<String>,
+    },
+    /// Forget the positions and the state of an application
+    Reset(Reset),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Show what is stored of one key
+    Get {
+        /// The application, by the name of its consumer group
+        application: String,
+        /// The key of the records
+        key: String,
+        /// One store alone
+        #[arg(long)]
+        store: Option<String>,
+    },
+    /// Show all that is stored, or without --store what stores there are
+    Scan {
+        /// The application, by the name of its consumer group
+        application: String,
+        /// The store
+        #[arg(long)]
+        store: Option<String>,
+        /// End after this many entries
+        #[arg(long)]
+        count: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// List topics of dead letters
+    List,
+    /// Show dead letters: where from, why, and their bytes
+    Show {
+        /// The topic that they came from, or their own
+        topic: String,
+        /// One letter alone
+        #[arg(long)]
+        offset: Option<u64>,
+        /// End after this many
+        #[arg(long)]
+        count: Option<u64>,
+    },
+    /// Send the original records back, each once
+    Replay(ReplayFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayFlags {
+    /// The topic that they came from, or their own
+    pub(crate) topic: String,
+    /// Send them to this topic instead
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) to: Option<String>,
+    /// These letters alone
+    #[arg(long)]
+    pub(crate) offset: Vec<u64>,
+    /// Those too that have been sent before
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -42,6 +158,9 @@ pub(crate) struct List {
     /// Internal topics too
     #[arg(long)]
     pub(crate) all: bool,
+    /// Internal topics of applications that are gone, alone
+    #[arg(long)]
+    pub(crate) orphaned: bool,
 }
 
 #[derive(Debug, Args)]
@@ -60,9 +179,22 @@ pub(crate) struct Read {
     /// One partition only
     #[arg(long)]
     pub(crate) partition: Option<u32>,
-    /// Print records as JSON objects
+    /// As --output json
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Write {
+    /// The topic; it must exist
+    pub(crate) topic: String,
+    /// Lines are JSON objects with value and perhaps key, timestamp and headers, as
+    /// `topics read --output json` prints them; else KEY<TAB>VALUE, or a value alone
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// One partition instead of that of the key
+    #[arg(long)]
+    pub(crate) partition: Option<u32>,
 }
 
 /// Where reading begins.
@@ -84,6 +216,17 @@ fn parse_from(text: &str) -> Result<From, String> {
     }
 }
 
+/// A setting, `name=value`.
+pub(crate) fn parse_setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        // What stands there may be a password, so it is not repeated.
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// The topic
@@ -91,10 +234,10 @@ pub(crate) struct Create {
     /// The number of partitions
     #[arg(long, default_value_t = 1)]
     pub(crate) partitions: u32,
-    /// How long records are kept, in milliseconds [default: 7 days]
+    /// How long records are kept, in milliseconds [default: 7 days; the brokers' own]
     #[arg(long)]
     pub(crate) retention_ms: Option<u64>,
-    /// How many bytes of a partition are kept [default: 4 GiB]
+    /// How many bytes of a partition are kept [default: 4 GiB; the brokers' own]
     #[arg(long)]
     pub(crate) retention_bytes: Option<u64>,
 }
@@ -102,8 +245,11 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// The topics
-    #[arg(required = true)]
+    #[arg(required_unless_present = "orphaned")]
     pub(crate) topics: Vec<String>,
+    /// Internal topics of applications that are gone
+    #[arg(long, conflicts_with = "topics")]
+    pub(crate) orphaned: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

@@ -1,28 +1,169 @@
-//! Columns of text.
+//! Lists: as columns of text, or as JSON for scripts.
 
-/// Rows in columns that are as wide as they need to be, one row a line.
-pub(crate) fn columns(rows: &[Vec<String>]) -> String {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width_of = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..count).map(width_of).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths);
-        let line: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+use crate::flags::Form;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use headwater::Value;
+use headwater::core::ValueRef;
+use headwater::core::json::{write_key, write_value};
+use std::io::{self, Write};
+
+/// One cell of a list.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    value: Value,
+    text: Option<String>,
 }
 
-/// A head of columns.
-pub(crate) fn head<const COUNT: usize>(names: [&str; COUNT]) -> Vec<String> {
-    names.map(String::from).to_vec()
+impl Cell {
+    /// A number.
+    pub(crate) fn number(value: impl TryInto<i64> + ToString) -> Cell {
+        let digits = value.to_string();
+        Cell {
+            value: match value.try_into() {
+                Ok(value) => Value::Int(value),
+                Err(_) => Value::BigInt(digits.into()),
+            },
+            text: None,
+        }
+    }
+
+    /// A text.
+    pub(crate) fn text(text: impl Into<Box<str>>) -> Cell {
+        Cell {
+            value: Value::Str(text.into()),
+            text: None,
+        }
+    }
+
+    /// A text that may be missing.
+    pub(crate) fn maybe(text: Option<impl Into<Box<str>>>) -> Cell {
+        text.map_or(Cell::none(), Cell::text)
+    }
+
+    /// Nothing.
+    pub(crate) fn none() -> Cell {
+        Cell {
+            value: Value::Null,
+            text: None,
+        }
+    }
+
+    /// A value that people are shown in other words.
+    pub(crate) fn shown(value: Value, text: impl Into<String>) -> Cell {
+        Cell {
+            value,
+            text: Some(text.into()),
+        }
+    }
+
+    fn plain(&self) -> String {
+        match (&self.text, &self.value) {
+            (Some(text), _) => text.clone(),
+            (None, Value::Null) => "-".to_owned(),
+            (None, Value::Str(text)) => one_line(text),
+            (None, Value::Bytes(bytes)) => bytes.escape_ascii().to_string(),
+            (None, value) => one_line(&json_text(value)),
+        }
+    }
+}
+
+/// Rows under the names of their columns.
+#[derive(Debug)]
+pub(crate) struct Listing<const COLUMNS: usize> {
+    names: [&'static str; COLUMNS],
+    rows: Vec<[Cell; COLUMNS]>,
+}
+
+impl<const COLUMNS: usize> Listing<COLUMNS> {
+    pub(crate) fn new(names: [&'static str; COLUMNS]) -> Self {
+        Listing {
+            names,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, row: [Cell; COLUMNS]) {
+        self.rows.push(row);
+    }
+
+    pub(crate) fn write(&self, form: Form, out: &mut dyn Write) -> io::Result<()> {
+        match form {
+            Form::Table => self.write_table(out),
+            Form::Json => {
+                for row in &self.rows {
+                    let fields = self.names.iter().zip(row);
+                    let fields = fields.map(|(name, cell)| (*name, cell.value.as_ref()));
+                    writeln!(out, "{}", json_object(fields))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        let heads = self.names.map(|name| name.replace('_', " ").to_uppercase());
+        table.set_header(heads.to_vec());
+        for row in &self.rows {
+            table.add_row(row.iter().map(Cell::plain).collect::<Vec<_>>());
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for line in table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A JSON object of some fields.
+pub(crate) fn json_object<'a>(fields: impl IntoIterator<Item = (&'a str, ValueRef<'a>)>) -> String {
+    let mut line = vec![b'{'];
+    for (name, value) in fields {
+        if line.last() != Some(&b'{') {
+            line.push(b',');
+        }
+        write_key(name, &mut line);
+        write_json(value, &mut line);
+    }
+    line.push(b'}');
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+/// A value as JSON; bytes and what is not finite, for which there is none, as texts.
+pub(crate) fn write_json(value: ValueRef<'_>, out: &mut Vec<u8>) {
+    let before = out.len();
+    if write_value(value, out).is_ok() {
+        return;
+    }
+    out.truncate(before);
+    let text = match value {
+        ValueRef::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ValueRef::Float(value) => value.to_string(),
+        _ => String::new(),
+    };
+    write_value(ValueRef::Str(&text), out).expect("a text has a form in JSON");
+}
+
+fn json_text(value: &Value) -> String {
+    let mut text = Vec::new();
+    write_json(value.as_ref(), &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Text that stays on its line.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => line.extend(letter.escape_default()),
+            false => line.push(letter),
+        }
+    }
+    line
 }
 
 /// A number of milliseconds in the largest unit that fits.
@@ -56,14 +197,36 @@ pub(crate) fn bytes(bytes: u64) -> String {
 mod tests {
     use super::*;
 
+    fn text_of(form: Form) -> String {
+        let mut listing = Listing::new(["name", "count", "kept_for"]);
+        listing.push([
+            Cell::text("long"),
+            Cell::number(3),
+            Cell::shown(Value::Int(1_000), "1 s"),
+        ]);
+        listing.push([Cell::text("é\n"), Cell::number(u64::MAX), Cell::none()]);
+        let mut out = Vec::new();
+        listing.write(form, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn columns_are_as_wide_as_they_need_to_be() {
-        let rows = [
-            head(["A", "B", "C"]),
-            head(["long", "é", ""]),
-            head(["x", "", ""]),
-        ];
-        assert_eq!(columns(&rows), "A     B  C\nlong  é\nx\n");
+        assert_eq!(
+            text_of(Form::Table),
+            "NAME  COUNT                 KEPT FOR\n\
+             long  3                     1 s\n\
+             é\\n   18446744073709551615  -\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        assert_eq!(
+            text_of(Form::Json),
+            "{\"name\":\"long\",\"count\":3,\"kept_for\":1000}\n\
+             {\"name\":\"é\\n\",\"count\":18446744073709551615,\"kept_for\":null}\n"
+        );
     }
 
     #[test]

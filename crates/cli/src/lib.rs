@@ -7,28 +7,33 @@
 //!
 //! ```text
 //! flags     what was typed, checked by clap       (`flags`)
-//! command   flags → calls of `headwater` → text   (`topics`, `read`, `groups`, `reset`)
+//! place     the log that is meant                   (`place`)
+//! command   flags → calls of `headwater` → text   (`topics`, `read`, `write`, `groups`, `state`, `dlq`,
+//!                                                  `reset`)
+//! layout    lists, as columns or as JSON          (`layout`)
 //! outcome   errors and exit codes                 (`outcome`)
 //! ```
 
+mod dlq;
 mod flags;
 mod groups;
 mod layout;
 mod outcome;
+mod place;
 mod read;
 mod reset;
+mod state;
 mod topics;
+mod write;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use flags::{Command, Flags, TopicsCommand};
-use headwater::core::env::Env;
-use headwater::log::embedded::{EmbeddedLog, Options};
-use headwater::{Error, Result};
+use flags::{Command, DlqCommand, Flags, Form, GroupsCommand, StateCommand, TopicsCommand};
+use headwater::log::Log;
 use outcome::{Outcome, report};
+use place::Place;
+use state::Asked;
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Where a command reads and writes.
 pub struct Console<'a> {
@@ -92,48 +97,69 @@ fn refuse(error: &clap::Error, console: &mut Console<'_>) -> i32 {
 }
 
 fn execute(flags: &Flags, console: &mut Console<'_>) -> Outcome {
-    let directory = directory(flags);
+    let may_create = matches!(flags.command, Command::Topics(TopicsCommand::Create(_)));
+    let place = Place::of(flags, may_create)?;
+    let (log, form) = (&*place.log, flags.output);
     match &flags.command {
-        Command::Topics(TopicsCommand::List(list)) => {
-            topics::list(&*existing_log(&directory)?, list, console)
-        }
-        Command::Topics(TopicsCommand::Read(what)) => {
-            read::read(&*existing_log(&directory)?, what, console)
-        }
-        Command::Topics(TopicsCommand::Create(create)) => {
-            topics::create(&*open(&directory)?, create, console)
-        }
-        Command::Topics(TopicsCommand::Delete(delete)) => {
-            topics::delete(&*existing_log(&directory)?, delete, console)
-        }
-        Command::Groups => groups::list(&*existing_log(&directory)?, &directory, console),
-        Command::Reset(what) => {
-            reset::reset(&*existing_log(&directory)?, &directory, what, console)
-        }
+        Command::Topics(command) => match command {
+            TopicsCommand::List(what) => topics::list(log, what, form, console),
+            TopicsCommand::Read(what) => read::read(log, what, form, console),
+            TopicsCommand::Write(what) => write::write(log, what, console),
+            TopicsCommand::Create(what) => topics::create(log, what, console),
+            TopicsCommand::Delete(what) => topics::delete(log, what, console),
+        },
+        Command::Groups { command } => match command {
+            None => groups::lag(&place, None, form, console),
+            Some(GroupsCommand::List) => groups::list(&place, form, console),
+            Some(GroupsCommand::Lag { application }) => {
+                groups::lag(&place, application.as_deref(), form, console)
+            }
+            Some(GroupsCommand::Reset(what)) => reset::reset(&place, what, console),
+        },
+        Command::State(command) => look_at_state(log, command, form, console),
+        Command::Dlq(command) => match command {
+            DlqCommand::List => dlq::list(log, form, console),
+            DlqCommand::Show {
+                topic,
+                offset,
+                count,
+            } => dlq::show(log, topic, (*offset, *count), form, console),
+            DlqCommand::Replay(what) => dlq::replay(log, what, console),
+        },
+        Command::Reset(what) => reset::reset(&place, what, console),
     }
 }
 
-fn directory(flags: &Flags) -> PathBuf {
-    let given = flags.directory.clone();
-    let variable = || std::env::var_os("HEADWATER_DIR").filter(|value| !value.is_empty());
-    given
-        .or_else(|| variable().map(PathBuf::from))
-        .unwrap_or_else(|| PathBuf::from(".headwater"))
-}
-
-fn open(directory: &Path) -> Result<Arc<EmbeddedLog>> {
-    EmbeddedLog::open(directory, Options::new(Env::system()))
-}
-
-/// A command that only looks makes no log.
-fn existing_log(directory: &Path) -> Result<Arc<EmbeddedLog>> {
-    if directory.join("log.db").exists() {
-        return open(directory);
-    }
-    Err(Error::invalid(format!(
-        "there is no log in this directory directory=`{}`\n\
-         hint: go to the folder where the job runs, or name its directory with --directory or \
-         HEADWATER_DIR",
-        directory.display()
-    )))
+fn look_at_state(
+    log: &dyn Log,
+    command: &StateCommand,
+    form: Form,
+    console: &mut Console<'_>,
+) -> Outcome {
+    let asked = match command {
+        StateCommand::Get {
+            application,
+            key,
+            store,
+        } => Asked {
+            application,
+            store: store.as_deref(),
+            key: Some(key),
+            count: None,
+        },
+        StateCommand::Scan {
+            application, store, ..
+        } if store.is_none() => return state::stores(log, application, form, console),
+        StateCommand::Scan {
+            application,
+            store,
+            count,
+        } => Asked {
+            application,
+            store: store.as_deref(),
+            key: None,
+            count: *count,
+        },
+    };
+    state::show(log, &asked, form, console)
 }

@@ -1,10 +1,11 @@
 //! `headwater topics read`.
 
 use crate::Console;
-use crate::flags::{From, Read};
+use crate::flags::{Form, From, Read};
+use crate::layout::{json_object, one_line};
 use crate::outcome::Outcome;
 use crate::topics::find;
-use headwater::core::json::{Locator, write_key, write_value};
+use headwater::core::json::{Locator, write_value};
 use headwater::core::{Header, ValueRef};
 use headwater::log::{FetchLimits, Fetched, Log, TopicInfo};
 use headwater::{Error, Position, Result, TopicPartition};
@@ -20,7 +21,8 @@ const RECORDS_MAX: u64 = 1_000;
 /// that of the moment when the command began.
 type Ends = BTreeMap<TopicPartition, Position>;
 
-pub(crate) fn read(log: &dyn Log, flags: &Read, console: &mut Console<'_>) -> Outcome {
+pub(crate) fn read(log: &dyn Log, flags: &Read, form: Form, console: &mut Console<'_>) -> Outcome {
+    let form = if flags.json { Form::Json } else { form };
     let topic = find(log, &flags.topic)?;
     let (starts, mut ends) = range(log, &topic, flags)?;
     let mut reader = log.reader(&starts)?;
@@ -37,7 +39,7 @@ pub(crate) fn read(log: &dyn Log, flags: &Read, console: &mut Console<'_>) -> Ou
             };
             if end.is_some() || flags.follow {
                 let shows_partition = 1 < topic.config.partitions;
-                left -= write_records(&fetched, end, left, flags, shows_partition, console)?;
+                left -= write_records(&fetched, end, left, form, shows_partition, console)?;
             }
             if end.is_some_and(|end| end <= fetched.resume) {
                 ends.remove(&fetched.partition);
@@ -95,7 +97,7 @@ fn write_records(
     fetched: &Fetched,
     end: Option<Position>,
     left: u64,
-    flags: &Read,
+    form: Form,
     shows_partition: bool,
     console: &mut Console<'_>,
 ) -> std::io::Result<u64> {
@@ -111,9 +113,9 @@ fn write_records(
             continue;
         }
         line.clear();
-        match flags.json {
-            true => write_json(fetched, index, position, &mut line),
-            false => write_text(fetched, index, position, shows_partition, &mut line),
+        match form {
+            Form::Json => write_json(fetched, index, position, &mut line),
+            Form::Table => write_text(fetched, index, position, shows_partition, &mut line),
         }
         line.push(b'\n');
         console.out.write_all(&line)?;
@@ -148,14 +150,7 @@ fn write_plain(bytes: Option<&[u8]>, line: &mut Vec<u8>) {
         return;
     };
     match std::str::from_utf8(bytes) {
-        Ok(text) => {
-            for letter in text.chars() {
-                match letter.is_control() {
-                    true => line.extend(letter.escape_default().map(|escaped| escaped as u8)),
-                    false => line.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
-                }
-            }
-        }
+        Ok(text) => line.extend_from_slice(one_line(text).as_bytes()),
         Err(_) => line.extend(bytes.escape_ascii()),
     }
 }
@@ -176,8 +171,7 @@ fn write_json(fetched: &Fetched, index: usize, position: Position, line: &mut Ve
     let key = records.key(index).map(String::from_utf8_lossy);
     let headers = headers_json(records.headers(index));
     let value = value_json(records.value(index));
-    line.push(b'{');
-    for (name, value) in [
+    let object = json_object([
         (
             "partition",
             ValueRef::Int(fetched.partition.partition.into()),
@@ -187,18 +181,12 @@ fn write_json(fetched: &Fetched, index: usize, position: Position, line: &mut Ve
         ("key", key.as_deref().map_or(ValueRef::Null, ValueRef::Str)),
         ("value", ValueRef::Json(&value)),
         ("headers", ValueRef::Json(&headers)),
-    ] {
-        if line.last() != Some(&b'{') {
-            line.push(b',');
-        }
-        write_key(name, line);
-        write_value(value, line).expect("numbers, texts and JSON have a form in JSON");
-    }
-    line.push(b'}');
+    ]);
+    line.extend_from_slice(object.as_bytes());
 }
 
 /// A value as it is if it is JSON, else as a text.
-fn value_json(value: Option<&[u8]>) -> String {
+pub(crate) fn value_json(value: Option<&[u8]>) -> String {
     let Some(value) = value else {
         return "null".to_owned();
     };
@@ -215,7 +203,7 @@ fn text_json(text: &str) -> String {
     String::from_utf8_lossy(&json).into_owned()
 }
 
-fn headers_json(headers: &[Header]) -> String {
+pub(crate) fn headers_json(headers: &[Header]) -> String {
     let pair = |header: &Header| {
         let value = header.value.as_deref().map(String::from_utf8_lossy);
         let value = value.map_or("null".to_owned(), |value| text_json(&value));

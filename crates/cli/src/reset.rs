@@ -2,23 +2,19 @@
 
 use crate::Console;
 use crate::flags::Reset;
-use crate::groups::running;
+use crate::groups::{running, unknown};
 use crate::outcome::{Outcome, is_confirmed};
+use crate::place::Place;
 use crate::topics::record_count;
 use headwater::core::env::Env;
 use headwater::log::{Log, TopicInfo};
 use headwater::plan::StoreId;
 use headwater::{Error, Result};
-use std::path::Path;
 
-pub(crate) fn reset(
-    log: &dyn Log,
-    directory: &Path,
-    flags: &Reset,
-    console: &mut Console<'_>,
-) -> Outcome {
+pub(crate) fn reset(place: &Place, flags: &Reset, console: &mut Console<'_>) -> Outcome {
+    let log = &*place.log;
     let application = &flags.application;
-    if let Some(process) = running(directory, application)? {
+    if let Some(process) = running(place.directory.as_deref(), application)? {
         return Err(Error::invalid(format!(
             "the application is running application=`{application}` process=`{process}`\n\
              hint: stop it first"
@@ -58,12 +54,7 @@ fn what_is_forgotten(log: &dyn Log, application: &str) -> Result<String> {
     }
     if lines.len() == 1 {
         let known = log.groups()?.join(", ");
-        return Err(Error::invalid(format!(
-            "nothing is known of this application application=`{application}`\n\
-             hint: the applications of {} are: {}",
-            log.describe(),
-            if known.is_empty() { "none" } else { &known }
-        )));
+        return Err(unknown(log, application, &known));
     }
     lines.push("its topics and their records stay\n".to_owned());
     Ok(lines.join("\n"))

@@ -1,38 +1,40 @@
 //! `headwater topics list|create|delete`.
 
 use crate::Console;
-use crate::flags::{Create, Delete, List};
-use crate::layout::{bytes, columns, duration, head};
+use crate::flags::{Create, Delete, Form, List};
+use crate::layout::{Cell, Listing, bytes, duration, json_object};
 use crate::outcome::{Outcome, is_confirmed};
+use headwater::core::ValueRef;
 use headwater::log::{Log, TopicConfig, TopicInfo};
-use headwater::{Error, Result, TopicPartition};
+use headwater::{Error, Result, TopicPartition, Value, orphaned_topics, owner_of_topic};
 
-/// The beginning of the names of topics that the engine makes for itself.
-const INTERNAL_PREFIXES: [&str; 2] = ["changelog__", "repartition__"];
-
-pub(crate) fn list(log: &dyn Log, flags: &List, console: &mut Console<'_>) -> Outcome {
-    let is_internal = |name: &str| {
-        INTERNAL_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+pub(crate) fn list(log: &dyn Log, flags: &List, form: Form, console: &mut Console<'_>) -> Outcome {
+    let orphans = match flags.orphaned {
+        true => orphaned_topics(log)?,
+        false => Vec::new(),
     };
-    let mut rows = vec![head(["TOPIC", "PARTITIONS", "RECORDS", "KEPT"])];
+    let mut listing = Listing::new(["topic", "partitions", "records", "kept"]);
     let mut hidden = 0;
     for topic in log.topics()? {
-        if is_internal(&topic.name) && !flags.all {
-            hidden += 1;
+        let is_internal = owner_of_topic(&topic.name).is_some();
+        let is_shown = match flags.orphaned {
+            true => orphans.contains(&topic.name),
+            false => !is_internal || flags.all,
+        };
+        if !is_shown {
+            hidden += usize::from(is_internal && !flags.orphaned);
             continue;
         }
         let records = record_count(log, &topic)?;
-        rows.push(vec![
-            topic.name,
-            topic.config.partitions.to_string(),
-            records.to_string(),
+        listing.push([
+            Cell::text(topic.name),
+            Cell::number(topic.config.partitions),
+            Cell::number(records),
             kept(&topic.config),
         ]);
     }
-    write!(console.out, "{}", columns(&rows))?;
-    if hidden > 0 {
+    listing.write(form, console.out)?;
+    if hidden > 0 && form == Form::Table {
         console.out.flush()?;
         writeln!(
             console.err,
@@ -52,7 +54,20 @@ pub(crate) fn record_count(log: &dyn Log, topic: &TopicInfo) -> Result<u64> {
     Ok(count)
 }
 
-fn kept(config: &TopicConfig) -> String {
+fn kept(config: &TopicConfig) -> Cell {
+    let number = |limit: Option<u64>| match limit.map(i64::try_from) {
+        Some(Ok(limit)) => ValueRef::Int(limit),
+        _ => ValueRef::Null,
+    };
+    let json = json_object([
+        ("retention_ms", number(config.retention_ms)),
+        ("retention_bytes", number(config.retention_bytes)),
+        ("compacted", ValueRef::Bool(config.compacted)),
+    ]);
+    Cell::shown(Value::Json(json.into()), kept_text(config))
+}
+
+fn kept_text(config: &TopicConfig) -> String {
     if config.compacted {
         return "newest of each key".to_owned();
     }
@@ -82,8 +97,19 @@ pub(crate) fn create(log: &dyn Log, flags: &Create, console: &mut Console<'_>) -
 }
 
 pub(crate) fn delete(log: &dyn Log, flags: &Delete, console: &mut Console<'_>) -> Outcome {
+    let names = match flags.orphaned {
+        true => orphaned_topics(log)?,
+        false => flags.topics.clone(),
+    };
+    if names.is_empty() {
+        writeln!(
+            console.err,
+            "there are no internal topics of applications that are gone"
+        )?;
+        return Ok(0);
+    }
     let mut doomed = Vec::new();
-    for name in &flags.topics {
+    for name in &names {
         let topic = find(log, name)?;
         let count = record_count(log, &topic)?;
         doomed.push(format!("`{name}` ({count} records)"));
@@ -92,7 +118,7 @@ pub(crate) fn delete(log: &dyn Log, flags: &Delete, console: &mut Console<'_>) -
     if !flags.yes && !is_confirmed(&question, console)? {
         return Ok(1);
     }
-    for name in &flags.topics {
+    for name in &names {
         log.delete_topic(name)?;
         writeln!(console.out, "topic `{name}` deleted")?;
     }
@@ -105,9 +131,7 @@ pub(crate) fn find(log: &dyn Log, name: &str) -> Result<TopicInfo> {
         return Ok(topic);
     }
     let names: Vec<String> = log.topics()?.into_iter().map(|topic| topic.name).collect();
-    let known = names
-        .iter()
-        .filter(|known| !known.starts_with(INTERNAL_PREFIXES[0]));
+    let known = names.iter().filter(|known| owner_of_topic(known).is_none());
     let known: Vec<&str> = known.map(String::as_str).collect();
     Err(Error::invalid(format!(
         "there is no such topic topic=`{name}`\nhint: the topics of {} are: {}",
