@@ -195,19 +195,25 @@ def test_secrets_are_never_shown(tmp_path):
 def headwater(brokers: Brokers, *arguments: str, given: str = "", code: int = 0) -> str:
     """Run a command on the cluster; give what it prints."""
     command = [sys.executable, "-m", "headwater", *arguments, "--broker", brokers.addresses]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, input=given, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == code, (arguments, done.stdout, done.stderr)
     return done.stdout
 
 
 def test_every_command_works_on_a_cluster(brokers, tmp_path):
     def lines(*arguments: str) -> list[dict]:
-        return [json.loads(line) for line in headwater(brokers, *arguments, "-o", "json").splitlines()]
+        return [
+            json.loads(line) for line in headwater(brokers, *arguments, "-o", "json").splitlines()
+        ]
 
     headwater(brokers, "topics", "create", "cli-in", "--partitions", "2")
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     bad = {"key": "b", "value": {"x": "two"}, "headers": [["traceparent", parent]]}
-    good = [{"key": "a", "value": {"x": x}, "headers": [["traceparent", parent]]} for x in (1, 2, 3)]
+    good = [
+        {"key": "a", "value": {"x": x}, "headers": [["traceparent", parent]]} for x in (1, 2, 3)
+    ]
     given = "".join(json.dumps(row) + "\n" for row in [*good, bad])
     headwater(brokers, "topics", "write", "cli-in", "--json", given=given)
     [topic] = [row for row in lines("topics", "list") if row["topic"] == "cli-in"]
@@ -250,7 +256,9 @@ def test_every_command_works_on_a_cluster(brokers, tmp_path):
 
     assert not [row for row in lines("topics", "list", "--orphaned") if "cli-job" in row["topic"]]
     app._log.create_topic("changelog__cli-gone--x", TopicConfig())
-    assert "changelog__cli-gone--x" in [row["topic"] for row in lines("topics", "list", "--orphaned")]
+    assert "changelog__cli-gone--x" in [
+        row["topic"] for row in lines("topics", "list", "--orphaned")
+    ]
     assert "deleted" in headwater(brokers, "topics", "delete", "--orphaned", "--yes")
     assert "done" in headwater(brokers, "groups", "reset", "cli-job", "--yes")
     headwater(brokers, "state", "scan", "cli-job", code=1)
@@ -299,7 +307,7 @@ def test_a_job_is_ready_is_watched_and_drains_when_it_is_asked_to_stop(brokers, 
             time.sleep(0.1)
         assert answer(port, "/readyz") == (200, "running\n")
         text = ""
-        while 'headwater_lag_records{' not in text and time.monotonic() < deadline:
+        while "headwater_lag_records{" not in text and time.monotonic() < deadline:
             time.sleep(0.2)
             text = answer(port, "/metrics")[1]
         assert 'headwater_lag_records{application="watched",topic="watched-in"' in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -64,7 +63,7 @@ def test_every_row_is_accounted_for(tmp_path):
 
 
 @pytest.fixture
-def seen(tmp_path) -> Iterator[dict[str, Any]]:
+def seen(tmp_path) -> dict[str, Any]:
     """What a job's port answers from within the job."""
     app = application(tmp_path, metrics_port=0, commit_every=1, workers=1, commit_interval=3600)
     fill(app, [{"x": n} for n in range(3)])
@@ -85,7 +84,7 @@ def seen(tmp_path) -> Iterator[dict[str, Any]]:
     app.run(timeout=0.2)
     fill(app, [{"x": 100}])
     app.run(timeout=0.2)
-    yield seen
+    return seen
 
 
 def test_health_and_metrics_are_answered_on_a_port(seen):
@@ -100,7 +99,10 @@ def test_health_and_metrics_are_answered_on_a_port(seen):
         assert family.type in ("counter", "gauge", "histogram")
         for sample in family.samples:
             assert sample.labels["application"] == "watched"
-            key = (sample.name, *(v for k, v in sorted(sample.labels.items()) if k != "application"))
+            key = (
+                sample.name,
+                *(v for k, v in sorted(sample.labels.items()) if k != "application"),
+            )
             assert key not in samples
             samples[key] = sample.value
     assert samples["headwater_records_total", "0", "in"] == 3
@@ -139,7 +141,9 @@ def test_the_port_comes_from_the_environment(tmp_path, monkeypatch, caplog):
         application(tmp_path)
 
 
-@pytest.mark.parametrize(("port", "error"), [(True, TypeError), ("80", TypeError), (65_536, ValueError)])
+@pytest.mark.parametrize(
+    ("port", "error"), [(True, TypeError), ("80", TypeError), (65_536, ValueError)]
+)
 def test_a_port_that_is_none_is_refused(tmp_path, port, error):
     with pytest.raises(error, match="metrics_port"):
         application(tmp_path, metrics_port=port)

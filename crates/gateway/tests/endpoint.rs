@@ -1,5 +1,7 @@
 //! What the port answers, before, while and after a job runs.
 
+#![expect(clippy::unwrap_used, reason = "a failure ends the test")]
+
 use headwater::core::env::Env;
 use headwater::log::Log;
 use headwater::log::memory::MemoryLog;

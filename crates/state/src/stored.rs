@@ -29,8 +29,8 @@ impl StoredEntry {
         let kind = match kind {
             KIND_VALUE => {
                 let name = parts.bytes()?.unwrap_or_default();
-                fields.push(("name", shown(name)));
-                fields.push(("value", shown_value(reader.bytes()?)));
+                fields.push(("name", shown_tagged(name)));
+                fields.push(("value", shown_tagged(reader.bytes()?)));
                 "value"
             }
             KIND_CLOCK => {
@@ -63,8 +63,8 @@ fn shown(bytes: &[u8]) -> Value {
     }
 }
 
-/// A stored value. Python writes JSON behind a `j` and bytes behind a `b`.
-fn shown_value(bytes: &[u8]) -> Value {
+/// A stored name or value. Python writes JSON behind a `j` and bytes behind a `b`.
+fn shown_tagged(bytes: &[u8]) -> Value {
     match bytes.split_first() {
         Some((b'j', json)) if matches!(shown(json), Value::Json(_)) => shown(json),
         Some((b'b', raw)) => match shown(raw) {
@@ -85,7 +85,7 @@ mod tests {
     fn what_a_function_has_stored_can_be_read() -> Result<()> {
         let mut store = KeyedStore::new(1_000);
         let mut state = store.of_key(Some(b"car-1"), 5);
-        state.set(br#""sum""#, br#"j{"n": 3}"#, None);
+        state.set(br#"j"sum""#, br#"j{"n": 3}"#, None);
         state.set(b"raw", b"b\xff", Some(7));
         let mut changes = RecordsBuilder::default();
         store.drain_changes(&mut changes);
