@@ -106,11 +106,15 @@ fn repeat(
             (None, Some(&longest)) if is_patient => longest,
             _ => return Err(error),
         };
-        application.host.log(&format!(
-            "{error}; starting again from the last commit in {} ms",
-            wait.as_millis()
-        ));
-        application.metrics.enter(Phase::Waiting);
+        let next = match application.stop_flag().load(Ordering::Acquire) {
+            true => "stopped at the last commit, where the next run goes on".to_owned(),
+            false => {
+                application.metrics.enter(Phase::Waiting);
+                let wait_ms = wait.as_millis();
+                format!("starting again from the last commit in {wait_ms} ms")
+            }
+        };
+        application.host.log(&format!("{error}; {next}"));
         if !wait_for(application, wait)? {
             return Ok(lock(totals).report(Ended::Stopped));
         }

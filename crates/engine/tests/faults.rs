@@ -9,13 +9,13 @@ use headwater::core::env::{Clock, Env};
 use headwater::log::Log;
 use headwater::log::memory::MemoryLog;
 use headwater::{
-    Aggregate, AggregateFunction, Application, Class, DataFrame, Report, RunOptions, Settings,
-    WindowLength, WindowSpec, col,
+    Aggregate, AggregateFunction, Application, Class, DataFrame, Ended, Host, Report, RunOptions,
+    Settings, StreamHost, WindowLength, WindowSpec, col,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::faulty::{Faults, FaultyLog};
 use support::functions::{Registry, add_to};
@@ -95,7 +95,91 @@ fn run(log: Arc<dyn Log>, env: &Env, folder: &Path, workers: usize) -> headwater
         collect: true,
         ..RunOptions::default()
     };
-    application.run_frames(&frames, &options)
+    let report = application.run_frames(&frames, &options)?;
+    let snapshot = application.metrics().snapshot();
+    snapshot.check()?;
+    let read: u64 = snapshot
+        .partitions
+        .iter()
+        .map(|known| known.records_in)
+        .sum();
+    assert_eq!(read, report.records_in, "one tally, whatever was repeated");
+    Ok(report)
+}
+
+/// A process that keeps what it is told.
+#[derive(Default)]
+struct Listening(Mutex<Vec<String>>);
+
+impl Host for Listening {
+    fn check(&self) -> headwater::Result<bool> {
+        Ok(false)
+    }
+    fn print(&self, _text: &str) {}
+    fn log(&self, text: &str) {
+        self.0.lock().expect("no holder panics").push(text.into());
+    }
+    fn spawn(
+        &self,
+        name: &str,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> headwater::Result<Box<dyn FnOnce() + Send>> {
+        StreamHost.spawn(name, work)
+    }
+}
+
+/// Asked to stop, a run commits what is open; if the log does not take it, the run ends
+/// nevertheless, says so, and the next one goes on from the commit before.
+#[test]
+fn a_stop_in_trouble_ends_at_the_last_commit() {
+    let (inner, env) = support::memory();
+    let input = input(&mut Seed(7));
+    support::fill(&*inner, "in", 1, &input, 10);
+    let faults = Faults::new(7, u64::MAX, false);
+    let log = Arc::new(FaultyLog {
+        inner: Arc::clone(&inner),
+        faults: Arc::clone(&faults),
+    });
+    let host = Arc::new(Listening::default());
+    let settings = Settings {
+        batch_rows_max: 10,
+        commit_every: 30,
+        commit_interval: Some(Duration::from_secs(3_600)),
+        ..Settings::new("test")
+    };
+    let mut application = Application::new(log, env.clone(), settings, host.clone());
+    let stopper = application.stopper();
+    let mut registry = Registry::default();
+    let own = Arc::clone(&faults);
+    let frame = registry.apply(&DataFrame::topic("in"), "stop", move |row| {
+        if row["id"] == 75 {
+            own.takes_nothing.store(true, Ordering::Relaxed);
+            stopper.stop();
+        }
+        Ok(row.clone())
+    });
+    *application.functions_mut() = registry.functions;
+    let frames = [frame.to_topic("out")];
+    let report = application
+        .run_frames(&frames, &RunOptions::default())
+        .expect("ends");
+    assert_eq!((report.ended, report.records_in), (Ended::Stopped, 60));
+    let said = host.0.lock().expect("no holder panics").join("\n");
+    for words in [
+        "asked to stop: the open epoch is committed first",
+        "the log takes nothing at the moment; stopped at the last commit, where the next run goes on",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(support::read(&*inner, "out").len(), 60);
+    assert_eq!(application.metrics().snapshot().restarts, 0);
+    faults.takes_nothing.store(false, Ordering::Relaxed);
+    let options = RunOptions {
+        timeout: Some(Duration::from_millis(200)),
+        ..RunOptions::default()
+    };
+    application.run_frames(&frames, &options).expect("runs");
+    assert_eq!(support::read(&*inner, "out").len(), input.len());
 }
 
 /// Texts of a topic by key, in order.

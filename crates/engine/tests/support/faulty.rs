@@ -9,7 +9,7 @@ use headwater::log::{
     Bounds, CommitOutcome, Committed, FetchLimits, Fetched, Log, Member, PositionsOf, Producer,
     Reader, TopicConfig, TopicInfo, Transactor,
 };
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct Faults {
     one_in: u64,
     /// Whether the group changes its assignment.
     shares: bool,
+    /// From now on every commit is refused.
+    pub takes_nothing: AtomicBool,
     pub unknown_committed: AtomicU64,
     pub unknown_lost: AtomicU64,
     pub refused: AtomicU64,
@@ -33,6 +35,7 @@ impl Faults {
             seed: Mutex::new(Seed(seed)),
             one_in,
             shares,
+            takes_nothing: AtomicBool::new(false),
             unknown_committed: AtomicU64::new(0),
             unknown_lost: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -173,7 +176,8 @@ impl Transactor for FaultyTransactor {
         let unknown = || CommitOutcome::Unknown {
             reason: "the reply was lost".into(),
         };
-        match self.faults.fires(3) {
+        let takes_nothing = self.faults.takes_nothing.load(Ordering::Relaxed);
+        match self.faults.fires(3).or(takes_nothing.then_some(2)) {
             None => self.inner.commit(positions),
             Some(0) => {
                 self.inner.commit(positions)?;
