@@ -38,7 +38,7 @@ pub(crate) fn list(log: &dyn Log, flags: &List, form: Form, console: &mut Consol
         console.out.flush()?;
         writeln!(
             console.err,
-            "hint: {hidden} internal topics are shown with --all"
+            "hint: --all shows internal topics too internal=`{hidden}`"
         )?;
     }
     Ok(0)
