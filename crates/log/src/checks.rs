@@ -1,11 +1,16 @@
 //! What every backend refuses, in the same words.
 
-use crate::{Committed, TopicConfig, TopicInfo};
-use headwater_core::{Error, Position, Result, TopicPartition};
+use crate::{Committed, FetchLimits, Log, TopicConfig, TopicInfo};
+use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 const TOPIC_NAME_BYTES_MAX: usize = 249;
 const PARTITIONS_MAX: u32 = 10_000;
+
+/// How long a look for a record waits at once.
+const LOOK_WAIT: Duration = Duration::from_millis(100);
 
 pub(crate) fn check_topic(name: &str, config: &TopicConfig) -> Result<()> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -35,6 +40,40 @@ pub(crate) fn check_same_partitions(topic: &TopicInfo, config: &TopicConfig) -> 
     )))
 }
 
+/// Whether partitions are to be added to a topic so that it has `partitions`.
+pub(crate) fn check_more_partitions(topic: &str, has: u32, partitions: u32) -> Result<bool> {
+    if !(has..=PARTITIONS_MAX).contains(&partitions) {
+        return Err(Error::invalid(format!(
+            "a topic keeps its partitions, up to {PARTITIONS_MAX} topic=`{topic}` \
+             partitions=`{has}` wanted=`{partitions}`"
+        )));
+    }
+    Ok(has < partitions)
+}
+
+/// Reads on from `from` to the first record of a time or later; its position, or the
+/// end if there is none.
+pub(crate) fn first_at(
+    log: &dyn Log,
+    partition: &TopicPartition,
+    from: Position,
+    time_ms: TimestampMs,
+) -> Result<Position> {
+    let end = log.bounds(partition)?.end;
+    let mut at = from;
+    let mut reader = log.reader(&[(partition.clone(), from)])?;
+    while at < end {
+        for fetched in reader.poll(LOOK_WAIT, FetchLimits::default())? {
+            let mut times = fetched.records.timestamps.iter();
+            if let Some(index) = times.position(|time| time_ms <= *time) {
+                return Ok(fetched.positions.get(index).min(end));
+            }
+            at = fetched.resume;
+        }
+    }
+    Ok(end)
+}
+
 pub(crate) fn check_metadata(positions: &[(TopicPartition, Committed)]) -> Result<()> {
     let too_long = |committed: &Committed| committed.metadata.len() > Committed::METADATA_BYTES_MAX;
     match positions.iter().find(|(_, committed)| too_long(committed)) {
@@ -55,7 +94,7 @@ pub(crate) fn check_metadata(positions: &[(TopicPartition, Committed)]) -> Resul
 /// # Errors
 /// `Invalid` for a topic that does not exist.
 pub(crate) fn all_partitions(
-    leads: &[Arc<str>],
+    leads: &BTreeSet<Arc<str>>,
     find: impl Fn(&str) -> Result<Option<TopicInfo>>,
 ) -> Result<Vec<TopicPartition>> {
     let mut all = Vec::new();
@@ -65,7 +104,6 @@ pub(crate) fn all_partitions(
         all.extend(partitions.map(|partition| TopicPartition::new(Arc::clone(topic), partition)));
     }
     all.sort();
-    all.dedup();
     Ok(all)
 }
 

@@ -46,9 +46,9 @@ pub mod memory;
 pub mod record_batch;
 
 use checks::{
-    all_partitions, check_metadata, check_same_partitions, check_topic, no_such_partition,
-    no_such_topic, offset_of, position_after_end, retention_has_passed, tombstones_gone,
-    topic_deleted,
+    all_partitions, check_metadata, check_more_partitions, check_same_partitions, check_topic,
+    first_at, no_such_partition, no_such_topic, offset_of, position_after_end,
+    retention_has_passed, tombstones_gone, topic_deleted,
 };
 pub use headwater_core::Positions;
 use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
@@ -204,6 +204,28 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// `Invalid` for a topic or partition that does not exist.
     fn bounds(&self, partition: &TopicPartition) -> Result<Bounds>;
+
+    /// Where reading begins that is to skip what is older than a time: the position of
+    /// the first record whose timestamp is `time_ms` or later, or the end if there is
+    /// none. What stands after it may be older: records need not be in order.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic or partition that does not exist.
+    fn position_at(&self, partition: &TopicPartition, time_ms: TimestampMs) -> Result<Position>;
+
+    /// Adds partitions to a topic until it has `partitions`; `false` if it had them.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such topic, or it has more.
+    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<bool>;
+
+    /// Lets go of records before a position, which nobody needs any more. Some of them
+    /// may stay for a while: those that stand in one batch with others, and, where the
+    /// log knows it, those that a group has yet to read.
+    ///
+    /// # Errors
+    /// `Invalid` for a topic or partition that does not exist.
+    fn delete_before(&self, partition: &TopicPartition, position: Position) -> Result<()>;
 
     /// How many records stand in `[from, end)`; for people, so an estimate is
     /// allowed.

@@ -4,7 +4,7 @@
 //! others at every change.
 
 use super::Seed;
-use headwater::core::{Error, Position, Records, Result, TopicPartition};
+use headwater::core::{Error, Position, Records, Result, TimestampMs, TopicPartition};
 use headwater::log::{
     Bounds, CommitOutcome, Committed, FetchLimits, Fetched, Log, Member, PositionsOf, Producer,
     Reader, TopicConfig, TopicInfo, Transactor,
@@ -78,6 +78,15 @@ impl Log for FaultyLog {
     }
     fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {
         self.inner.bounds(partition)
+    }
+    fn position_at(&self, partition: &TopicPartition, time_ms: TimestampMs) -> Result<Position> {
+        self.inner.position_at(partition, time_ms)
+    }
+    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<bool> {
+        self.inner.add_partitions(topic, partitions)
+    }
+    fn delete_before(&self, partition: &TopicPartition, position: Position) -> Result<()> {
+        self.inner.delete_before(partition, position)
     }
     fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64> {
         self.inner.waiting(partition, from)

@@ -19,8 +19,9 @@ pub use reading::{
     seek_goes_on_elsewhere,
 };
 pub use topics::{
-    a_deleted_topic_is_gone, retention_passed_names_both_positions, topics_are_made_once,
-    waiting_counts_records, wrong_topics_are_refused,
+    a_deleted_topic_is_gone, a_time_has_a_position, partitions_can_be_added,
+    records_before_a_position_can_be_deleted, retention_passed_names_both_positions,
+    topics_are_made_once, waiting_counts_records, wrong_topics_are_refused,
 };
 pub use transactions::{
     a_commit_may_name_its_own_ends, a_commit_says_where_partitions_end,
@@ -56,6 +57,9 @@ const PROMISES: &[(&str, Promise)] = promises![
     a_compacted_topic_keeps_the_newest_of_each_key,
     a_deleted_topic_is_gone,
     waiting_counts_records,
+    a_time_has_a_position,
+    partitions_can_be_added,
+    records_before_a_position_can_be_deleted,
     a_waiting_reader_is_woken,
     a_poll_without_records_waits,
     an_aborted_transaction_is_never_seen,

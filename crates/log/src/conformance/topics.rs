@@ -1,13 +1,16 @@
 //! Topics: made, refused, counted, emptied by retention and deleted.
 
 use super::support::{
-    WAIT, append, at, commit, committed_at, invalid, numbers, ok, partitions, read_to_end,
-    reader_at_start, values,
+    WAIT, append, at, commit, committed_at, invalid, numbers, ok, partitions, positions_of,
+    read_to_end, reader_at_start, values,
 };
 use crate::{FetchLimits, Log, TopicConfig, fixed};
 use headwater_core::env::Env;
-use headwater_core::{Class, Position};
+use headwater_core::{Class, Position, RecordsBuilder};
 use std::time::Duration;
+
+/// A group of brokers looks for new partitions when it looks at the topics anew.
+const NOTICE_WAIT: Duration = Duration::from_secs(30);
 
 /// again after a deletion included. Topics are listed by name.
 pub fn topics_are_made_once(log: &dyn Log) {
@@ -168,4 +171,108 @@ pub fn waiting_counts_records(log: &dyn Log) {
         ok(log.waiting(&partition, ok(log.bounds(&partition)).end)),
         0
     );
+}
+
+/// `position_at` gives the first record of a time or later, in whatever order times
+/// stand, and the end where there is none.
+pub fn a_time_has_a_position(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(1)));
+    let partition = at("t", 0);
+    assert_eq!(
+        ok(log.position_at(&partition, 5)),
+        ok(log.bounds(&partition)).end
+    );
+    let times = [-3, 0, 1, 40, 20, 60, 60, 50, 1_700_000_000_000, 90];
+    for chunk in times.chunks(4) {
+        let mut records = RecordsBuilder::default();
+        for time in chunk {
+            records.push(None, Some(&[]), *time, None);
+        }
+        append(log, &partition, records.finish());
+    }
+    let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+    let fetched = read_to_end(&mut *reader, FetchLimits::default());
+    let stored: Vec<Position> = fetched.iter().flat_map(positions_of).collect();
+    for time in [i64::MIN, -3, -1, 0, 1, 2, 20, 41, 60, 61, 1_699_999_999_999] {
+        let first = times.iter().position(|stored| time <= *stored);
+        let first = first.expect("one is as new");
+        assert_eq!(
+            ok(log.position_at(&partition, time)),
+            stored[first],
+            "{time}"
+        );
+    }
+    let end = ok(log.bounds(&partition)).end;
+    assert_eq!(ok(log.position_at(&partition, i64::MAX)), end);
+    assert_eq!(ok(log.position_at(&partition, 1_700_000_000_001)), end);
+    invalid(log.position_at(&at("t", 1), 5));
+    invalid(log.position_at(&at("nothing", 0), 5));
+}
+
+/// Partitions are added, never taken away; those that were there keep their records,
+/// and the owner of a group is told.
+pub fn partitions_can_be_added(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(1)));
+    append(log, &at("t", 0), numbers(0..3));
+    let mut member = ok(log.join("g", &["t".into()]));
+    assert_eq!(ok(member.assignment()), [at("t", 0)]);
+    assert!(!member.is_changing());
+    assert!(ok(log.add_partitions("t", 3)));
+    assert!(!ok(log.add_partitions("t", 3)));
+    invalid(log.add_partitions("t", 2));
+    invalid(log.add_partitions("nothing", 2));
+    assert_eq!(
+        ok(log.topic("t")).map(|topic| topic.config.partitions),
+        Some(3)
+    );
+    append(log, &at("t", 2), numbers(3..5));
+    let all = [at("t", 0), at("t", 1), at("t", 2)];
+    let mut reader = reader_at_start(log, &all);
+    let mut read = values(&read_to_end(&mut *reader, FetchLimits::default()));
+    read.sort_unstable();
+    assert_eq!(read, [0, 1, 2, 3, 4]);
+    let clock = Env::system().clock;
+    let deadline = clock.monotonic() + NOTICE_WAIT;
+    let mut owned = Vec::new();
+    while owned != all {
+        assert!(clock.monotonic() < deadline, "told within {NOTICE_WAIT:?}");
+        clock.sleep(Duration::from_millis(20));
+        if member.is_changing() {
+            owned = ok(member.assignment());
+        }
+    }
+}
+
+/// Deleted records are gone for readers, others stay where they are; what is asked for
+/// twice, or before the start, changes nothing.
+pub fn records_before_a_position_can_be_deleted(log: &dyn Log) {
+    ok(log.create_topic("t", &partitions(2)));
+    let partition = at("t", 0);
+    for start in (0..200).step_by(10) {
+        append(log, &partition, numbers(start..start + 10));
+    }
+    append(log, &at("t", 1), numbers(0..10));
+    let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+    let fetched = read_to_end(&mut *reader, FetchLimits::default());
+    let stored: Vec<Position> = fetched.iter().flat_map(positions_of).collect();
+    let before = ok(log.bounds(&partition));
+    for _ in 0..2 {
+        ok(log.delete_before(&partition, stored[100]));
+        let bounds = ok(log.bounds(&partition));
+        assert!(before.start < bounds.start && bounds.start <= stored[100]);
+        assert_eq!(bounds.end, before.end);
+        let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+        let read = values(&read_to_end(&mut *reader, FetchLimits::default()));
+        assert!(read.ends_with(&(100..200).collect::<Vec<_>>()));
+        ok(log.delete_before(&partition, before.start));
+    }
+    assert_eq!(ok(log.waiting(&at("t", 1), before.start)), 10);
+    // The end is known when nothing is left.
+    ok(log.delete_before(&partition, before.end));
+    assert_eq!(ok(log.bounds(&partition)).end, before.end);
+    append(log, &partition, numbers(200..201));
+    let mut reader = reader_at_start(log, std::slice::from_ref(&partition));
+    let read = values(&read_to_end(&mut *reader, FetchLimits::default()));
+    assert_eq!(read.last(), Some(&200));
+    invalid(log.delete_before(&at("t", 2), before.start));
 }

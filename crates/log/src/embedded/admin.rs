@@ -4,11 +4,13 @@ use super::group::{self, EmbeddedMember};
 use super::open::EmbeddedLog;
 use super::producer::EmbeddedProducer;
 use super::reader::EmbeddedReader;
-use super::schema::PartitionId;
+use super::retention;
+use super::schema::{PartitionId, first_offset};
 use super::shared::Shared;
 use crate::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
-use headwater_core::{Position, Result, TopicPartition};
+use headwater_core::{Position, Result, TimestampMs, TopicPartition};
 use rusqlite::{OptionalExtension, Row};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,6 +81,50 @@ impl Log for EmbeddedLog {
         })
     }
 
+    fn position_at(&self, partition: &TopicPartition, time_ms: TimestampMs) -> Result<Position> {
+        let (start, end) = self.offsets(partition)?;
+        let found: Option<i64> = self.shared.read(|sqlite| {
+            let place = self.shared.place(sqlite, partition)?;
+            let sql = "SELECT id FROM batches WHERE id BETWEEN ? AND ? AND timestamp_max >= ?
+                       ORDER BY id LIMIT 1";
+            let range = (place.id.batch(0), place.id.last_batch(), time_ms);
+            let mut select = self.shared.sql(sqlite.prepare_cached(sql))?;
+            self.shared
+                .sql(select.query_row(range, |row| row.get(0)).optional())
+        })?;
+        match found {
+            Some(row) => {
+                let from = Position::from_offset(first_offset(row).max(start));
+                crate::first_at(self, partition, from, time_ms)
+            }
+            None => Ok(Position::from_offset(end)),
+        }
+    }
+
+    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<bool> {
+        self.shared.write_once(|sqlite| {
+            let shared = &self.shared;
+            let found = find_topic(shared, sqlite, topic)?;
+            let found = found.ok_or_else(|| crate::no_such_topic(topic))?;
+            let has = found.config.partitions;
+            if !crate::check_more_partitions(topic, has, partitions)? {
+                return Ok(false);
+            }
+            self.insert_partitions(sqlite, found.id as i64, has..partitions)?;
+            let sql = "UPDATE topics SET partitions = ? WHERE id = ?";
+            shared.sql(sqlite.execute(sql, (partitions, found.id as i64)))?;
+            Ok(true)
+        })
+    }
+
+    fn delete_before(&self, partition: &TopicPartition, position: Position) -> Result<()> {
+        let offset = crate::offset_of(partition, position)?;
+        let place = self
+            .shared
+            .read(|sqlite| self.shared.place(sqlite, partition))?;
+        retention::delete_before(&self.shared, place, partition, offset)
+    }
+
     fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64> {
         let (start, end) = self.offsets(partition)?;
         Ok(end.saturating_sub(crate::offset_of(partition, from)?.max(start)))
@@ -137,10 +183,19 @@ impl EmbeddedLog {
                 config.compacted,
             ),
         ))?;
+        self.insert_partitions(sqlite, id, 0..config.partitions)
+    }
+
+    fn insert_partitions(
+        &self,
+        sqlite: &rusqlite::Connection,
+        topic_id: i64,
+        numbers: Range<u32>,
+    ) -> Result<()> {
         let sql = "INSERT INTO partitions (topic_id, number, start_offset) VALUES (?, ?, 0)";
         let mut insert = self.shared.sql(sqlite.prepare_cached(sql))?;
-        for number in 0..config.partitions {
-            PartitionId::new(self.shared.sql(insert.insert((id, number)))?)?;
+        for number in numbers {
+            PartitionId::new(self.shared.sql(insert.insert((topic_id, number)))?)?;
         }
         Ok(())
     }

@@ -12,18 +12,26 @@ use super::transactor::EmbeddedTransactor;
 use crate::{Committed, Member, TopicInfo, Transactor};
 use headwater_core::{Error, Position, Result, TopicPartition};
 use rusqlite::OptionalExtension;
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a member looks for partitions that were added to its topics.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// See [`Member`].
 pub(super) struct EmbeddedMember {
     shared: Arc<Shared>,
     group: Arc<str>,
-    leads: Vec<Arc<str>>,
+    leads: BTreeSet<Arc<str>>,
     generation: i64,
+    /// How many partitions it has been assigned, and when that was last compared.
+    assigned: Cell<Option<(usize, Duration)>>,
     /// Held until the member is dropped.
     _lock: File,
 }
@@ -35,24 +43,45 @@ impl EmbeddedMember {
         Ok(EmbeddedMember {
             shared,
             group: group.into(),
-            leads: leads.to_vec(),
+            leads: leads.iter().cloned().collect(),
             generation,
+            assigned: Cell::new(None),
             _lock: lock,
         })
     }
 }
 
+impl EmbeddedMember {
+    fn find(&self, topic: &str) -> Result<Option<TopicInfo>> {
+        self.shared
+            .read(|sqlite| find_topic(&self.shared, sqlite, topic))
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.options.env.clock.monotonic()
+    }
+}
+
 impl Member for EmbeddedMember {
     fn assignment(&mut self) -> Result<Vec<TopicPartition>> {
-        let find = |topic: &str| -> Result<Option<TopicInfo>> {
-            self.shared
-                .read(|sqlite| find_topic(&self.shared, sqlite, topic))
-        };
-        crate::all_partitions(&self.leads, find)
+        let all = crate::all_partitions(&self.leads, |topic| self.find(topic))?;
+        self.assigned.set(Some((all.len(), self.now())));
+        Ok(all)
     }
 
     fn is_changing(&self) -> bool {
-        false
+        let Some((assigned, looked_at)) = self.assigned.get() else {
+            return false;
+        };
+        let now = self.now();
+        if now < looked_at + LOOK_INTERVAL {
+            return false;
+        }
+        self.assigned.set(Some((assigned, now)));
+        // A topic that is deleted, or cannot be looked at, is told by whoever reads it.
+        let infos = self.leads.iter().filter_map(|lead| self.find(lead).ok()?);
+        let count: u32 = infos.map(|info| info.config.partitions).sum();
+        assigned < count as usize
     }
 
     fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>> {

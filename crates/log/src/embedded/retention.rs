@@ -6,8 +6,8 @@
 
 use super::connection::Connection;
 use super::schema::{PartitionId, first_offset};
-use super::shared::{Shared, Written};
-use headwater_core::{Position, Result};
+use super::shared::{Place, Shared, Written};
+use headwater_core::{Position, Result, TopicPartition};
 use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
 
@@ -46,6 +46,7 @@ struct Batch {
 }
 
 /// The batches that go, and where the partition starts after them.
+#[derive(Default)]
 struct Cut {
     rows: Vec<i64>,
     start: u64,
@@ -150,6 +151,59 @@ pub(super) fn count_new(
     Ok(())
 }
 
+/// Deletes the whole batches before an offset that no group has yet to read.
+pub(super) fn delete_before(
+    shared: &Shared,
+    place: Place,
+    partition: &TopicPartition,
+    offset: u64,
+) -> Result<()> {
+    loop {
+        let is_partial = shared.write_once(|sqlite| {
+            let positions = group_positions(shared, sqlite, &partition.topic, partition.partition)?;
+            let offset = positions.into_values().fold(offset, u64::min);
+            let cut = batches_before(shared, sqlite, place.id, offset)?;
+            if !cut.rows.is_empty() {
+                delete(shared, sqlite, place.id, &cut)?;
+            }
+            Ok(cut.is_partial)
+        })?;
+        if !is_partial {
+            return Ok(());
+        }
+    }
+}
+
+/// Some of the oldest batches that end at an offset or before; never the newest of the
+/// partition, by which its end is known.
+fn batches_before(
+    shared: &Shared,
+    sqlite: &rusqlite::Connection,
+    id: PartitionId,
+    offset: u64,
+) -> Result<Cut> {
+    let mut select = shared.sql(sqlite.prepare_cached(
+        "SELECT id, span FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+    ))?;
+    let range = (id.batch(0), id.last_batch(), DELETED_BATCHES_MAX as i64 + 1);
+    let rows = select.query_map(range, |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)? as u64))
+    });
+    let rows: Vec<_> = shared.sql(rows.and_then(Iterator::collect))?;
+    let mut cut = Cut::default();
+    for window in rows.windows(2) {
+        let (row, span) = window[0];
+        let end = first_offset(row) + span;
+        if offset < end {
+            return Ok(cut);
+        }
+        cut.rows.push(row);
+        cut.start = end;
+    }
+    cut.is_partial = cut.rows.len() == DELETED_BATCHES_MAX;
+    Ok(cut)
+}
+
 fn find_cut(
     shared: &Shared,
     sqlite: &rusqlite::Connection,
@@ -157,19 +211,13 @@ fn find_cut(
     partition_bytes: u64,
 ) -> Result<Cut> {
     let now_ms = shared.now_ms();
-    let positions = group_positions(shared, sqlite, candidate)?;
+    let positions = group_positions(shared, sqlite, &candidate.topic, candidate.number)?;
     let mut select = shared.sql(sqlite.prepare_cached(
         "SELECT id, span, bytes, append_ms FROM batches WHERE id BETWEEN ? AND ? ORDER BY id",
     ))?;
     let range = (candidate.id.batch(0), candidate.id.last_batch());
     let mut rows = shared.sql(select.query(range))?;
-    let mut cut = Cut {
-        rows: Vec::new(),
-        start: 0,
-        bytes: 0,
-        unread: BTreeMap::new(),
-        is_partial: false,
-    };
+    let mut cut = Cut::default();
     while let Some(row) = shared.sql(rows.next())? {
         if cut.rows.len() >= DELETED_BATCHES_MAX || cut.bytes >= DELETED_BYTES_MAX {
             cut.is_partial = true;
@@ -233,12 +281,13 @@ impl Cut {
 fn group_positions(
     shared: &Shared,
     sqlite: &rusqlite::Connection,
-    candidate: &Candidate,
+    topic: &str,
+    number: u32,
 ) -> Result<BTreeMap<String, u64>> {
     let mut select = shared.sql(sqlite.prepare_cached(
         "SELECT group_name, position FROM positions WHERE topic = ? AND partition = ?",
     ))?;
-    let rows = select.query_map((&candidate.topic, candidate.number), |row| {
+    let rows = select.query_map((topic, number), |row| {
         Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?))
     });
     let rows = shared.sql(rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>))?;

@@ -7,7 +7,7 @@ use super::ffi::{
 use super::options::Options;
 use super::positions;
 use crate::{Bounds, Committed, TopicConfig, TopicInfo};
-use headwater_core::{Class, Error, Position, Result, TopicPartition};
+use headwater_core::{Class, Error, Position, Result, TimestampMs, TopicPartition};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -292,12 +292,36 @@ impl Cluster {
         }
         let existing = self.describe(name)?.map_or(0, |topic| topic.partitions);
         if existing < partitions {
-            let doing = format!("adding partitions to a topic topic=`{name}`");
-            self.retry(&doing, |left| {
-                self.admin.create_partitions(name, partitions, left)
-            })?;
+            self.add_partitions(name, partitions)?;
         }
         Ok(existing.max(partitions))
+    }
+
+    /// Adds partitions to a topic until it has `partitions`, and waits until they can
+    /// be used.
+    pub(super) fn add_partitions(&self, name: &str, partitions: u32) -> Result<()> {
+        let doing = format!("adding partitions to a topic topic=`{name}`");
+        self.retry(&doing, |left| {
+            self.admin.create_partitions(name, partitions, left)
+        })?;
+        self.retry(&doing, |left| {
+            let found = self.admin.describe_topics(&[name], left)?;
+            match found.first() {
+                Some(topic) if partitions <= topic.partitions && topic.has_leaders => Ok(()),
+                _ => Err(Fault::of(code::TIMED_OUT)),
+            }
+        })
+    }
+
+    /// Lets go of the records before an offset.
+    pub(super) fn delete_before(&self, partition: &TopicPartition, offset: u64) -> Result<()> {
+        let doing = format!(
+            "deleting records topic=`{}` partition=`{}` before=`{offset}`",
+            partition.topic, partition.partition
+        );
+        self.retry(&doing, |left| {
+            self.admin.delete_records(partition, offset, left)
+        })
     }
 
     pub(super) fn delete(&self, name: &str) -> Result<bool> {
@@ -333,6 +357,28 @@ impl Cluster {
             let mut answer = self.admin.offsets(&[(partition, spec)], isolation, left)?;
             let (_, offset) = answer.pop().ok_or_else(|| Fault::of(code::TIMED_OUT))?;
             offset
+        })
+    }
+
+    /// The first offset of a time or later in a partition that exists; `None` if
+    /// nothing there is as new.
+    pub(super) fn offset_at(
+        &self,
+        partition: &TopicPartition,
+        time_ms: TimestampMs,
+    ) -> Result<Option<u64>> {
+        let doing = format!(
+            "asking for an offset topic=`{}` partition=`{}` time=`{time_ms}`",
+            partition.topic, partition.partition
+        );
+        let about = [(partition, OffsetSpec::At(time_ms))];
+        self.retry(&doing, |left| {
+            let mut answer = self.admin.offsets(&about, Isolation::Committed, left)?;
+            match answer.pop() {
+                Some((_, Err(fault))) if fault.code == code::NO_OFFSET_SAID => Ok(None),
+                Some((_, offset)) => offset.map(Some),
+                None => Err(Fault::of(code::TIMED_OUT)),
+            }
         })
     }
 

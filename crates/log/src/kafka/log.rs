@@ -6,7 +6,7 @@ use super::options::{Guarantee, Options};
 use super::producer::KafkaProducer;
 use super::reader::KafkaReader;
 use crate::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
-use headwater_core::{Error, Position, Result, TopicPartition};
+use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +86,37 @@ impl Log for KafkaLog {
     fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {
         self.cluster.check(partition)?;
         self.cluster.bounds(partition)
+    }
+
+    fn position_at(&self, partition: &TopicPartition, time_ms: TimestampMs) -> Result<Position> {
+        self.cluster.check(partition)?;
+        // Brokers know no times before 1970.
+        let offset = match time_ms {
+            ..=1 => Some(0),
+            time_ms => self.cluster.offset_at(partition, time_ms)?,
+        };
+        let bounds = self.cluster.bounds(partition)?;
+        match offset.map(Position::from_offset) {
+            // They take control records for records, and these have times of their own.
+            Some(offset) => crate::first_at(self, partition, offset.max(bounds.start), time_ms),
+            None => Ok(bounds.end),
+        }
+    }
+
+    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<bool> {
+        let found = self.cluster.describe(topic)?;
+        let has = found.ok_or_else(|| crate::no_such_topic(topic))?.partitions;
+        let is_new = crate::check_more_partitions(topic, has, partitions)?;
+        if is_new {
+            self.cluster.add_partitions(topic, partitions)?;
+        }
+        Ok(is_new)
+    }
+
+    fn delete_before(&self, partition: &TopicPartition, position: Position) -> Result<()> {
+        self.cluster.check(partition)?;
+        let offset = crate::offset_of(partition, position)?;
+        self.cluster.delete_before(partition, offset)
     }
 
     fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64> {

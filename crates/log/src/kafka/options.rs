@@ -259,7 +259,8 @@ const DEFAULTS: [(&str, &str); 15] = [
     ("partitioner", "murmur2_random"),
     // A topic is looked up before it is used: a missing one is no reason to wait.
     ("topic.metadata.propagation.max.ms", "1000"),
-    ("topic.metadata.refresh.interval.ms", "60000"),
+    // Partitions that are added are noticed so.
+    ("topic.metadata.refresh.interval.ms", "10000"),
     ("reconnect.backoff.ms", "20"),
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.nagle.disable", "true"),

@@ -5,7 +5,7 @@ use super::state::{Partition, State, Topic};
 use super::writer::{MemoryMember, MemoryProducer};
 use crate::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
 use headwater_core::env::Env;
-use headwater_core::{Position, Result, TopicPartition};
+use headwater_core::{Position, Result, TimestampMs, TopicPartition};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A log in memory. Clone the [`Arc`] to share it.
@@ -100,6 +100,40 @@ impl Log for MemoryLog {
             start: Position::from_offset(start),
             end: Position::from_offset(end),
         })
+    }
+
+    fn position_at(&self, partition: &TopicPartition, time_ms: TimestampMs) -> Result<Position> {
+        let state = self.shared.state();
+        let (found, _) = state.partition(partition)?;
+        let offset = found.batches.iter().find_map(|batch| {
+            let mut times = batch.records.timestamps.iter();
+            let index = times.position(|time| time_ms <= *time)?;
+            Some(batch.offsets.get(index))
+        });
+        Ok(Position::from_offset(offset.unwrap_or(found.end)))
+    }
+
+    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<bool> {
+        let mut state = self.shared.state();
+        let Some(found) = state.topics.get_mut(topic) else {
+            return Err(crate::no_such_topic(topic));
+        };
+        let is_new = crate::check_more_partitions(topic, found.config.partitions, partitions)?;
+        found.config.partitions = partitions;
+        found
+            .partitions
+            .resize_with(partitions as usize, Partition::default);
+        Ok(is_new)
+    }
+
+    fn delete_before(&self, partition: &TopicPartition, position: Position) -> Result<()> {
+        let offset = crate::offset_of(partition, position)?;
+        let mut state = self.shared.state();
+        let keep_from = state
+            .first_needed(partition)
+            .map_or(offset, |at| at.min(offset));
+        state.partition_mut(partition)?.delete_before(keep_from);
+        Ok(())
     }
 
     fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64> {

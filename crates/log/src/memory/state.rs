@@ -73,6 +73,23 @@ impl State {
         }
     }
 
+    /// As [`State::partition`], to change it.
+    pub(super) fn partition_mut(&mut self, partition: &TopicPartition) -> Result<&mut Partition> {
+        self.partition(partition)?;
+        let topic = self.topics.get_mut(&*partition.topic);
+        let topic = topic.expect("it was just found");
+        Ok(&mut topic.partitions[partition.partition as usize])
+    }
+
+    /// The first offset of a partition that some group has yet to read.
+    pub(super) fn first_needed(&self, partition: &TopicPartition) -> Option<u64> {
+        let positions = self
+            .groups
+            .values()
+            .filter_map(|group| group.positions.get(partition));
+        positions.filter_map(|at| at.position.offset()).min()
+    }
+
     /// Where the partitions will end once `pending` has been appended.
     ///
     /// # Errors
@@ -142,6 +159,19 @@ impl Partition {
             self.record_count -= oldest.records.len();
             self.batches.pop_front();
             self.start = self.batches[0].offsets.get(0);
+        }
+    }
+
+    /// Lets go of whole batches before an offset.
+    pub(super) fn delete_before(&mut self, offset: u64) {
+        while self
+            .batches
+            .front()
+            .is_some_and(|batch| batch.end() <= offset)
+        {
+            let gone = self.batches.pop_front().expect("it is there");
+            self.record_count -= gone.records.len();
+            self.start = gone.end();
         }
     }
 

@@ -4,6 +4,8 @@ use super::log::Shared;
 use super::state::{Pending, byte_count};
 use crate::{CommitOutcome, Committed, Member, PositionsOf, Producer, Transactor};
 use headwater_core::{Error, Records, Result, TopicPartition};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// See [`Producer`]. It has no queue: what is appended is in the log.
@@ -35,8 +37,10 @@ impl Producer for MemoryProducer {
 pub(super) struct MemoryMember {
     shared: Arc<Shared>,
     group: Arc<str>,
-    leads: Vec<Arc<str>>,
+    leads: BTreeSet<Arc<str>>,
     generation: u64,
+    /// How many partitions it has been assigned.
+    assigned: Cell<Option<usize>>,
 }
 
 impl MemoryMember {
@@ -55,9 +59,20 @@ impl MemoryMember {
         Ok(MemoryMember {
             shared,
             group: group.into(),
-            leads: leads.to_vec(),
+            leads: leads.iter().cloned().collect(),
             generation,
+            assigned: Cell::new(None),
         })
+    }
+
+    /// How many partitions its lead topics have, of those that are there.
+    fn partition_count(&self) -> usize {
+        let state = self.shared.state();
+        let topics = self
+            .leads
+            .iter()
+            .filter_map(|lead| state.topics.get(&**lead));
+        topics.map(|topic| topic.partitions.len()).sum()
     }
 }
 
@@ -77,11 +92,16 @@ impl Drop for MemoryMember {
 impl Member for MemoryMember {
     fn assignment(&mut self) -> Result<Vec<TopicPartition>> {
         let state = self.shared.state();
-        crate::all_partitions(&self.leads, |topic| Ok(state.info(topic)))
+        let all = crate::all_partitions(&self.leads, |topic| Ok(state.info(topic)))?;
+        self.assigned.set(Some(all.len()));
+        Ok(all)
     }
 
     fn is_changing(&self) -> bool {
-        false
+        // A topic that is deleted is told by whoever reads it.
+        self.assigned
+            .get()
+            .is_some_and(|assigned| assigned < self.partition_count())
     }
 
     fn committed(&self) -> Result<Vec<(TopicPartition, Committed)>> {

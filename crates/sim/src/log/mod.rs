@@ -33,7 +33,7 @@ use crate::bug::Bug;
 use crate::seed::Seed;
 use crate::trouble::{Call, Trouble};
 use crate::world::World;
-use headwater::core::{Error, Position, Result, TopicPartition};
+use headwater::core::{Error, Position, Result, TimestampMs, TopicPartition};
 use headwater::log::{Bounds, Committed, Log, Member, Producer, Reader, TopicConfig, TopicInfo};
 use state::State;
 pub use state::Stored;
@@ -235,6 +235,32 @@ impl Log for SimLogHandle {
             start: Position::from_offset(found.start),
             end: Position::from_offset(state.readable_end(found)),
         })
+    }
+
+    fn position_at(&self, partition: &TopicPartition, time_ms: TimestampMs) -> Result<Position> {
+        self.log.ask(Call::Look, 9)?;
+        let state = self.log.state();
+        let found = state.partition(partition)?;
+        let end = state.readable_end(found);
+        let mut seen = found.records.iter();
+        let first = seen.find(|record| record.offset < end && time_ms <= record.timestamp);
+        Ok(Position::from_offset(
+            first.map_or(end, |record| record.offset),
+        ))
+    }
+
+    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<bool> {
+        self.log.ask(Call::Look, 10)?;
+        self.log.state().add_partitions(topic, partitions)
+    }
+
+    fn delete_before(&self, partition: &TopicPartition, position: Position) -> Result<()> {
+        self.log.ask(Call::Look, 11)?;
+        let offset = state::offset_of(position)?;
+        let mut state = self.log.state();
+        state.partition(partition)?;
+        state.delete_before(partition, offset);
+        Ok(())
     }
 
     fn waiting(&self, partition: &TopicPartition, from: Position) -> Result<u64> {

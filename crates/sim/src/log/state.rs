@@ -275,17 +275,43 @@ impl State {
             }
         }
         for (partition, offset) in safe {
-            let Some(found) = self.partition_mut(&partition) else {
-                continue;
-            };
-            let offset = offset.min(found.stable_end());
-            found.start = found.start.max(offset);
-            let at = found
-                .records
-                .partition_point(|record| record.offset < found.start);
-            let deleted: Vec<Record> = found.records.drain(..at).collect();
-            found.deleted.extend(deleted);
+            self.delete_before(&partition, offset);
         }
+    }
+
+    /// Removes the records before an offset.
+    pub(super) fn delete_before(&mut self, partition: &TopicPartition, offset: u64) {
+        let Some(found) = self.partition_mut(partition) else {
+            return;
+        };
+        let offset = offset.min(found.stable_end());
+        found.start = found.start.max(offset);
+        let at = found
+            .records
+            .partition_point(|record| record.offset < found.start);
+        let deleted: Vec<Record> = found.records.drain(..at).collect();
+        found.deleted.extend(deleted);
+    }
+
+    /// # Errors
+    /// `Invalid` if there is no such topic, or it has more partitions.
+    pub(super) fn add_partitions(&mut self, topic: &str, partitions: u32) -> Result<bool> {
+        let has = self.info(topic).map(|info| info.config.partitions);
+        let Some(found) = self
+            .topics
+            .get_mut(topic)
+            .filter(|_| has <= Some(partitions))
+        else {
+            return Err(Error::invalid(format!(
+                "a topic keeps its partitions topic=`{topic}` partitions=`{has:?}` \
+                 wanted=`{partitions}`"
+            )));
+        };
+        found.config.partitions = partitions;
+        found
+            .partitions
+            .resize_with(partitions as usize, Partition::default);
+        Ok(has < Some(partitions))
     }
 
     pub(super) fn stored(&self, partition: &TopicPartition) -> Vec<Stored> {

@@ -8,7 +8,7 @@ use super::{
     millis, sys, text_of,
 };
 use crate::kafka::wake::Wake;
-use headwater_core::TopicPartition;
+use headwater_core::{TimestampMs, TopicPartition};
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr::NonNull;
@@ -32,6 +32,8 @@ pub(in super::super) enum OffsetSpec {
     Earliest,
     /// The one after the last.
     Latest,
+    /// That of the first record of a time or later.
+    At(TimestampMs),
 }
 
 /// A topic as the cluster describes it.
@@ -147,8 +149,9 @@ fn offsets(event: &Event) -> Result<Offsets, Fault> {
 fn offset_of(entry: Entry) -> (TopicPartition, Result<u64, Fault>) {
     let offset = match (entry.code, u64::try_from(entry.offset)) {
         (0, Ok(offset)) => Ok(offset),
-        // The leader was just elected and does not know it yet.
-        (0, Err(_)) => Err(Fault::of(code::TIMED_OUT)),
+        // The leader was just elected and does not know it yet, or nothing is as new as
+        // what was asked for.
+        (0, Err(_)) => Err(Fault::of(code::NO_OFFSET_SAID)),
         (code, _) => Err(Fault::of(code)),
     };
     (TopicPartition::new(entry.topic, entry.partition), offset)
@@ -202,6 +205,7 @@ impl Client {
             let spec = match spec {
                 OffsetSpec::Earliest => -2,
                 OffsetSpec::Latest => -1,
+                OffsetSpec::At(time_ms) => *time_ms,
             };
             list.push(&partition.topic, partition.partition, spec)?;
         }
@@ -447,6 +451,49 @@ impl Client {
             Some(fault) if fault.code == code::UNKNOWN_TOPIC => Ok(false),
             Some(fault) => Err(fault),
             None => Ok(true),
+        }
+    }
+
+    /// Lets go of the records of a partition before an offset.
+    pub(in super::super) fn delete_records(
+        self: &Arc<Self>,
+        partition: &TopicPartition,
+        before: u64,
+        limit: Duration,
+    ) -> Result<(), Fault> {
+        let mut list = Partitions::new(1);
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        list.push(&partition.topic, partition.partition, before)?;
+        // SAFETY: the list lives and is copied.
+        let order = unsafe { sys::rd_kafka_DeleteRecords_new(list.raw()) };
+        let mut all = [order];
+        let event = self.ask(
+            Op::RD_KAFKA_ADMIN_OP_DELETERECORDS,
+            limit,
+            |options, queue| {
+                // SAFETY: all live; the request copies them.
+                unsafe {
+                    sys::rd_kafka_DeleteRecords(
+                        self.raw(),
+                        all.as_mut_ptr(),
+                        1,
+                        options.raw(),
+                        queue,
+                    );
+                }
+            },
+        );
+        // SAFETY: it was made above and is used no more.
+        unsafe { sys::rd_kafka_DeleteRecords_destroy(order) };
+        let event = event?;
+        // SAFETY: the event lives and is of this kind; its parts live as long.
+        let entries = unsafe {
+            let result = sys::rd_kafka_event_DeleteRecords_result(event.raw());
+            entries_of(sys::rd_kafka_DeleteRecords_result_offsets(result))
+        };
+        match entries.into_iter().find(|entry| entry.code != 0) {
+            Some(entry) => Err(Fault::of(entry.code)),
+            None => Ok(()),
         }
     }
 

@@ -152,4 +152,6 @@ pub(in super::super) mod code {
     pub(in crate::kafka) const STALE_MEMBER_EPOCH: i32 =
         Code::RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH as i32;
     pub(in crate::kafka) const NO_OFFSET: i64 = -1001;
+    /// Of ours: the answer about a partition has no offset.
+    pub(in crate::kafka) const NO_OFFSET_SAID: i32 = i32::MIN;
 }
