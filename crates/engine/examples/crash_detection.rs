@@ -18,7 +18,7 @@ use headwater::log::embedded::{EmbeddedLog, Options};
 use headwater::operators::{Call, Function, FunctionRows, Wants};
 use headwater::plan::{BatchForm, FunctionRef, FunctionShape, Op};
 use headwater::{
-    Aggregate, AggregateFunction, Application, DataError, DataFrame, Error, Report, Result,
+    Aggregate, AggregateFunction, Application, DataError, DataFrame, Error, Places, Report, Result,
     RunOptions, Settings, Start, Value, WindowLength, WindowSpec, col, produce,
 };
 use std::process::ExitCode;
@@ -100,6 +100,8 @@ const UNTIL_QUIET: RunOptions = RunOptions {
     count: None,
     timeout: Some(Duration::from_secs(1)),
     start: Start::Committed,
+    until: None,
+    writes_topics: false,
     commit: true,
     collect: false,
     confirm_lost_state: false,
@@ -233,7 +235,7 @@ fn read_alerts(log: &Arc<dyn Log>) -> Result<Vec<(String, i64)>> {
     let mut reader = Application::in_process(Arc::clone(log), Settings::new("reader"));
     let options = RunOptions {
         timeout: Some(Duration::from_millis(100)),
-        start: Start::Earliest,
+        start: Start::At(Places::Beginning),
         commit: false,
         collect: true,
         ..UNTIL_QUIET

@@ -197,6 +197,12 @@ impl Application {
         crate::restore::reset_with_state(&*self.log, &self.env, directory, name).map(|_| ())
     }
 
+    /// Lets go of what a run has opened.
+    pub(crate) fn release(&mut self) {
+        self.sinks.close();
+        self.sources.iter_mut().for_each(SourceTask::release);
+    }
+
     pub(crate) fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
     }

@@ -3,14 +3,15 @@
 use crate::application::Application;
 use crate::lowering::Lowered;
 use crate::metadata::TaskMetadata;
-use crate::restore::{attach, restore};
-use crate::run::{CommittedMap, made_again};
-use crate::settings::{OffsetReset, RunOptions, Start};
+use crate::replay::{PAUSE, WAIT_MAX, not_readable};
+use crate::restore::{attach, to_restore};
+use crate::run::{CommittedMap, input_partition, made_again};
+use crate::settings::{OffsetReset, Places, RunOptions, Start};
 use crate::task::Task;
 use crate::upstream::{Announcements, Upstream};
 use crate::worker::TaskSlot;
 use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition, fault};
-use headwater_log::{Ends, TopicConfig};
+use headwater_log::{Committed, Ends, FetchLimits, Log, TopicConfig};
 use headwater_plan::{LogicalPlan, NodeId, Op, StoreUse};
 use headwater_state::{KeyedStore, StateStore};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,7 +68,8 @@ pub(crate) fn make_tasks(
             let slot = match kept.filter(|slot| is_as_committed(slot, &partition, known)) {
                 Some(slot) => slot,
                 None => {
-                    let begin = begin_at(known, &partition, info.id)?;
+                    let is_internal = known.plan.upstream_of(id).is_some();
+                    let begin = begin_at(known, &partition, info.id, is_internal)?;
                     waiting += application.log.waiting(&partition, begin.resume)?;
                     starts.push((begin.resume, begin.why));
                     make_task(known, &lowered, id, &partition, begin)?
@@ -115,8 +117,14 @@ fn make_task(
     let upstream = known.plan.upstream_of(input).map(|upstream| {
         let topic = &known.plan.input_of(upstream).topic.name;
         let count = known.partitions.get(&**topic).copied().unwrap_or(0);
-        begin.upstream.unwrap_or_else(|| Upstream::new(count))
+        let mut upstream = begin.upstream.unwrap_or_else(|| Upstream::new(count));
+        upstream.expect(count);
+        upstream
     });
+    let until = match upstream {
+        None => until(known, partition, begin.resume)?,
+        Some(_) => None,
+    };
     let mut slot = TaskSlot {
         task: Task {
             partition: partition.clone(),
@@ -136,10 +144,13 @@ fn make_task(
         changelogs: BTreeMap::new(),
         changelog_ends: begin.changelog_ends,
         announcements: Announcements::default(),
+        to_restore: BTreeMap::new(),
+        until,
+        trimmed_to: None,
     };
     slot.task.tree.set_clocks(&begin.clocks_ms);
     if known.options.commit {
-        restore_slot(known, partition, &mut slot)?;
+        prepare_restore(known, partition, &mut slot)?;
         slot.forget_other_changelogs();
     }
     Ok(slot)
@@ -157,7 +168,12 @@ struct Begin {
     why: &'static str,
 }
 
-fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Result<Begin> {
+fn begin_at(
+    known: &Known<'_>,
+    partition: &TopicPartition,
+    topic_id: u64,
+    is_internal: bool,
+) -> Result<Begin> {
     let application = known.application;
     let bounds = application.log.bounds(partition)?;
     let fresh = |resume, why| Begin {
@@ -170,10 +186,21 @@ fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Res
         changelog_ends: Ends::new(),
         why,
     };
-    if known.options.start == Start::Earliest {
-        return Ok(fresh(bounds.start, "the beginning, as asked"));
+    let log = &*application.log;
+    if let Start::At(places) = &known.options.start
+        && !is_internal
+    {
+        let at = match places {
+            Places::Beginning => bounds.start,
+            places => place_in(log, partition, places)?.max(bounds.start),
+        };
+        return Ok(fresh(at, "as asked"));
     }
     if let Some(committed) = known.committed.get(partition) {
+        if committed.metadata.is_empty() {
+            // By a consumer of that group, or a tool of the cluster's.
+            return Ok(fresh(committed.position, "where its group stood"));
+        }
         let metadata = TaskMetadata::decode(&committed.metadata)?;
         if metadata.topic_id != topic_id {
             return Err(made_again(&application.settings.name, &partition.topic));
@@ -196,6 +223,13 @@ fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Res
             why: "where the last run ended",
         });
     }
+    let first_count = known.committed.get(&input_partition(&partition.topic));
+    let first_count = first_count.and_then(|known| known.position.offset());
+    let is_added =
+        first_count.is_some_and(|count| (1..=u64::from(partition.partition)).contains(&count));
+    if is_internal || is_added {
+        return Ok(fresh(bounds.start, "the beginning, as it is new"));
+    }
     match application.settings.auto_offset_reset {
         OffsetReset::Earliest => Ok(fresh(
             bounds.start,
@@ -209,14 +243,54 @@ fn begin_at(known: &Known<'_>, partition: &TopicPartition, topic_id: u64) -> Res
             "nothing is committed for a partition and auto_offset_reset is \"error\", \
              partition=`{partition}`"
         ))),
+        OffsetReset::Time(time_ms) => Ok(fresh(
+            log.position_at(partition, time_ms)?,
+            "the time that auto_offset_reset says",
+        )),
     }
 }
 
-/// Finds the changelogs of a task's stores, and applies them.
-fn restore_slot(known: &Known<'_>, partition: &TopicPartition, slot: &mut TaskSlot) -> Result<()> {
+/// A place in one partition.
+fn place_in(log: &dyn Log, partition: &TopicPartition, places: &Places) -> Result<Position> {
+    let end = || log.bounds(partition).map(|bounds| bounds.end);
+    match places {
+        Places::Beginning => log.bounds(partition).map(|bounds| bounds.start),
+        Places::End => end(),
+        Places::Time(time_ms) => log.position_at(partition, *time_ms),
+        Places::Positions(positions) => {
+            let end = end()?;
+            Ok(positions.get(partition).map_or(end, |at| (*at).min(end)))
+        }
+    }
+}
+
+/// Where a task's part of the run ends, if it does.
+fn until(
+    known: &Known<'_>,
+    partition: &TopicPartition,
+    start: Position,
+) -> Result<Option<Position>> {
+    let Some(places) = &known.options.until else {
+        return Ok(None);
+    };
+    let is_left_out = |places: &Places| matches!(places, Places::Positions(positions) if !positions.contains_key(partition));
+    let starts_nowhere = matches!(&known.options.start, Start::At(places) if is_left_out(places));
+    match starts_nowhere || is_left_out(places) {
+        true => Ok(Some(start)),
+        false => place_in(&*known.application.log, partition, places).map(Some),
+    }
+}
+
+/// Finds the changelogs of a task's stores, and what is to be applied of them.
+fn prepare_restore(
+    known: &Known<'_>,
+    partition: &TopicPartition,
+    slot: &mut TaskSlot,
+) -> Result<()> {
     let (application, plan) = (known.application, known.plan);
     let log = &*application.log;
-    let is_new = !known.committed.contains_key(partition);
+    let of_run = known.committed.get(partition);
+    let is_new = of_run.is_none_or(|committed| committed.metadata.is_empty());
     let own = known
         .stores
         .iter()
@@ -232,45 +306,91 @@ fn restore_slot(known: &Known<'_>, partition: &TopicPartition, slot: &mut TaskSl
             retention_bytes: None,
             compacted: true,
         };
-        log.create_topic(&topic, &config)?;
+        let known = log.topic(&topic)?.map(|known| known.config.partitions);
+        match known.filter(|was| *was != partitions) {
+            Some(was) => return Err(other_partitions(application, partition, partitions, was)),
+            None => log.create_topic(&topic, &config)?,
+        };
         let changelog = TopicPartition::new(topic, partition.partition);
         let is_keyed = !matches!(plan.node(store.node).op, Op::Window(_));
-        let restore_to_end = |state: &mut dyn StateStore| {
+        let clock = &*application.env.clock;
+        let ends = &slot.changelog_ends;
+        let prepare = |state: &mut dyn StateStore| {
             attach(application, partition, &changelog, state)?;
-            let end = match is_new {
-                true => {
-                    // What was left on disk belongs to nothing that is committed.
-                    state.clear();
-                    Some(log.bounds(&changelog)?.end)
-                }
-                false => slot.changelog_ends.get(&changelog).copied(),
-            };
-            let metrics = &application.metrics;
-            restore(
-                log,
-                &*application.env.clock,
-                &changelog,
-                end,
-                state,
-                metrics,
-            )
+            if is_new {
+                // What was left on disk belongs to nothing that is committed.
+                state.clear();
+                check_empty(application, partition, &changelog)?;
+                return Ok(None);
+            }
+            let end = ends.get(&changelog).copied();
+            to_restore(log, clock, &changelog, end, state)
         };
-        let found = match is_keyed {
-            true => restore_to_end(&mut slot.task.keyed)?,
+        let left = match is_keyed {
+            true => prepare(&mut slot.task.keyed)?,
             false => {
                 let mut stores = slot.task.tree.stores_by_node();
                 let own = stores.find(|(node, _)| *node == store.node);
-                own.map_or(Ok(0), |(_, state)| restore_to_end(state))?
+                own.map_or(Ok(None), |(_, state)| prepare(state))?
             }
         };
-        if is_new && found > 0 {
-            return Err(unknown_state(application, partition, &changelog));
+        if let Some(left) = left {
+            slot.to_restore.insert(changelog.clone(), left);
         }
         match is_keyed {
             true => slot.keyed_changelog = Some(changelog),
             false => {
                 slot.changelogs.insert(store.node, changelog);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Keys stand in other partitions than their state does.
+fn other_partitions(
+    application: &Application,
+    partition: &TopicPartition,
+    partitions: u32,
+    was: u32,
+) -> Error {
+    let name = &application.settings.name;
+    Error::invalid(format!(
+        "a topic has another number of partitions than when its state was made, so keys and their \
+         state have parted: write its records to a new topic and read that, or reset the application \
+         with `headwater reset {name}` or app.clear_state(), topic=`{}` partitions=`{partitions}` \
+         was=`{was}`",
+        partition.topic
+    ))
+}
+
+/// # Errors
+/// `Invalid` if a changelog holds records though no position was committed.
+fn check_empty(
+    application: &Application,
+    partition: &TopicPartition,
+    changelog: &TopicPartition,
+) -> Result<()> {
+    let bounds = application.log.bounds(changelog)?;
+    if bounds.end <= bounds.start {
+        return Ok(());
+    }
+    let mut reader = application
+        .log
+        .reader(&[(changelog.clone(), bounds.start)])?;
+    let mut at = bounds.start;
+    let clock = &application.env.clock;
+    let deadline = clock.monotonic() + WAIT_MAX;
+    // Markers of transactions that were aborted are no state.
+    while at < bounds.end {
+        if deadline <= clock.monotonic() {
+            return Err(not_readable(changelog, at, bounds.end));
+        }
+        for fetched in reader.poll(PAUSE, FetchLimits::default())? {
+            if !fetched.records.is_empty() {
+                return Err(unknown_state(application, partition, changelog));
+            }
+            at = fetched.resume;
         }
     }
     Ok(())
@@ -287,7 +407,8 @@ fn unknown_state(
         Ok(now) => now,
         Err(error) => return error,
     };
-    if now.iter().any(|(known, _)| known == partition) {
+    let is_ours = |committed: &Committed| !committed.metadata.is_empty();
+    if (now.iter()).any(|(known, committed)| known == partition && is_ours(committed)) {
         // This process stood still while another took its place.
         return Error::unavailable(format!(
             "another instance has begun with the partition meanwhile, partition=`{partition}`"

@@ -103,9 +103,12 @@ impl Worker {
         }
         let started = self.env.clock.monotonic();
         let mut tally = self.take_tally();
-        let rows = std::mem::take(&mut self.sink_rows);
+        let mut rows = std::mem::take(&mut self.sink_rows);
+        if !self.common.options.commit {
+            // Its sinks are not open.
+            rows.clear();
+        }
         match &mut self.transactor {
-            // A run that commits nothing leaves nothing in sinks either.
             None => (self.tasks.values_mut()).try_for_each(|slot| drain(slot, None))?,
             Some(transactor) => {
                 for slot in self.tasks.values_mut() {

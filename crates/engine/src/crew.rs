@@ -1,5 +1,6 @@
 //! The workers of one run: dealt out, started, waited for.
 
+use crate::aging::Aging;
 use crate::application::{Application, Shared};
 use crate::checkpoint::Epoch;
 use crate::delivery::Screen;
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a run brings to its workers.
 pub(crate) struct Crew<'a> {
     pub(crate) plan: &'a Arc<LogicalPlan>,
+    /// The topics of the run with the number of their partitions.
+    pub(crate) partitions: &'a BTreeMap<String, u32>,
     /// One for each worker; none for a run that commits nothing.
     pub(crate) transactors: Vec<Box<dyn Transactor>>,
     /// Whether the group wants another assignment; asked on this thread.
@@ -112,24 +115,27 @@ fn common(application: &Application, crew: &Crew<'_>) -> Common {
     let plan = crew.plan;
     let sources = &application.sources;
     // A run comes to an end where all its inputs do.
-    let can_finish = crew.options.commit
-        && !sources.is_empty()
+    let is_filled = crew.options.commit && !sources.is_empty();
+    let can_finish = is_filled
         && plan.inputs().all(|(id, input)| {
             plan.upstream_of(id).is_some()
                 || sources
                     .iter()
                     .any(|source| source.topic.name == input.topic.name)
         });
+    let can_finish = can_finish || crew.options.until.is_some();
     let now = application.env.clock.monotonic();
     let count = crew.worker_count;
     Common {
+        aging: Arc::new(Aging::of(&*application.log, crew.partitions.keys())),
+        log: Arc::clone(&application.log),
         env: application.env.clone(),
         host: Arc::clone(&application.host),
         settings: Settings {
-            commit_interval: application
-                .settings
-                .commit_interval
-                .or_else(|| application.log.commit_interval()),
+            // What is not committed costs nothing to commit.
+            commit_interval: (application.settings.commit_interval)
+                .or_else(|| application.log.commit_interval())
+                .filter(|_| crew.options.commit),
             ..application.settings.clone()
         },
         options: crew.options.clone(),
@@ -203,6 +209,7 @@ fn make_workers(
                 tally: Tally::default(),
                 first_positions: Vec::new(),
                 has_all_input: false,
+                trimmed_at: common.env.clock.monotonic(),
                 rows_max: common.settings.batch_rows_max.min(1_000),
             })
         })

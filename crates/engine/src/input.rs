@@ -183,6 +183,15 @@ pub(crate) fn around_controls(records: &Records) -> Vec<usize> {
 }
 
 impl Task {
+    /// The end of an input that says nothing of its end.
+    pub(crate) fn end() -> Prepared {
+        Prepared {
+            clocks: vec![ClockMove::End],
+            is_tick: false,
+            ..Task::tick(TimestampMs::MIN)
+        }
+    }
+
     /// The inputs of one tick: no rows, and a watermark.
     pub(crate) fn tick(watermark: TimestampMs) -> Prepared {
         Prepared {

@@ -35,15 +35,18 @@
 //!   task     runs the operators, keeps effects atomic          `task`, `tree`
 //!   effects  outputs, deliveries, dead letters                 `delivery`, `dead_letter`
 //!   time     what later subtopologies are told             `upstream`
+//!            ticks, ends of ranges, trimming                `passing`
 //!   commit   positions + outputs + changelogs in one           `checkpoint`
-//! restore    changelogs → state, at start and after trouble    `restore`
+//! restore    changelogs → state, at start and after trouble    `restore`, `replay`
 //! ```
 //!
 //! Only [`checkpoint`] commits positions. A task owns its state and shares none.
 
+mod aging;
 mod application;
 mod begin;
 mod checkpoint;
+mod consume;
 mod crew;
 mod dead_letter;
 mod dead_letters;
@@ -53,11 +56,15 @@ mod internal_topics;
 mod lowering;
 mod metadata;
 mod metrics;
+mod passing;
+mod patterns;
 mod produce;
 mod quiet;
+mod replay;
 mod restore;
 mod retime;
 mod run;
+mod scratch;
 mod settings;
 mod source_task;
 mod stored_state;
@@ -69,6 +76,7 @@ mod upstream;
 mod worker;
 
 pub use application::{Application, Stopper, StreamHost};
+pub use consume::Consumer;
 pub use dead_letter::dead_letter_topic;
 pub use dead_letters::{
     DeadLetter, REPLAYED_HEADER, Replay, Replayed, dead_letter_topics, replay_dead_letters,
@@ -97,7 +105,7 @@ pub use metrics::{
 pub use produce::produce;
 pub use restore::reset;
 pub use settings::{
-    Decision, DecisionCallback, Ended, ErrorPolicy, Host, OffsetReset, Report, RunOptions,
+    Decision, DecisionCallback, Ended, ErrorPolicy, Host, OffsetReset, Places, Report, RunOptions,
     Settings, Start,
 };
 pub use stored_state::{StoredStore, stored_stores};

@@ -17,108 +17,74 @@
 //! the epoch is repeated in any case.
 
 use crate::application::Application;
-use crate::metrics::Metrics;
+use crate::replay::{PAUSE, ToRestore, WAIT_MAX, not_readable};
 use headwater_core::env::{Clock, Env};
-use headwater_core::{Class, Error, Position, Result, TopicPartition, fault};
-use headwater_log::{Bounds, FetchLimits, Log};
+use headwater_core::{Error, Position, Result, TopicPartition, fault};
+use headwater_log::{Bounds, Log};
+use headwater_plan::repartition_prefix;
 use headwater_state::{StateStore, Tier, TierSettings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How long a restore waits for what is committed to be readable. Longer than a
-/// transaction of a writer that has died stays open.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How often it looks.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// With changes after it, a store on disk that was written longer ago is rebuilt:
 /// brokers forget after a day, by default, which keys were removed. (A log that
 /// forgets earlier refuses to read on from there.)
 const STORE_AGE_MAX: Duration = Duration::from_secs(12 * 3_600);
 
-/// Applies a changelog partition up to `end` to a store that has nothing in
-/// memory; returns how many records it read.
+/// How long a task waits for the files of its stores: who had it before is giving it
+/// up at this moment.
+const IN_USE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Finds out what a store that has nothing in memory is to be told of its changelog,
+/// up to `end`; `None` if nothing.
 ///
 /// # Errors
 /// `Unavailable` if the log does not show what is committed in time, or the disk
 /// fails.
-pub(crate) fn restore(
+pub(crate) fn to_restore(
     log: &dyn Log,
     clock: &dyn Clock,
     changelog: &TopicPartition,
     end: Option<Position>,
     store: &mut dyn StateStore,
-    metrics: &Metrics,
-) -> Result<u64> {
+) -> Result<Option<ToRestore>> {
     let end = match log.repeats_epochs() {
         true => Some(log.bounds(changelog)?.end),
         false => end,
     };
     let Some(end) = end else {
         store.clear();
-        return store.check().map(|()| 0);
+        return store.check().map(|()| None);
     };
-    let bounds = readable(log, clock, changelog, end)?;
-    let end = end.min(bounds.end);
+    let Bounds {
+        start,
+        end: readable,
+    } = readable(log, clock, changelog, end)?;
+    let end = end.min(readable);
     if let Some((written_at, written_ms)) = store.tier().and_then(Tier::position) {
         let age_ms = clock.wall_ms().saturating_sub(written_ms);
-        let is_known = bounds.start <= written_at && written_at <= end;
+        let is_known = start <= written_at && written_at <= end;
         if is_known && (written_at == end || age_ms < STORE_AGE_MAX.as_millis() as i64) {
-            match apply(log, clock, changelog, (written_at, end), store, metrics) {
-                // The log no longer has everything from there on.
-                Err(error) if error.class() == Class::Invalid => {}
-                applied => return applied,
-            }
+            store.check()?;
+            return Ok(Some(ToRestore {
+                at: written_at,
+                end,
+                start,
+                is_resumed: true,
+            })
+            .filter(|_| written_at < end));
         }
     }
     store.clear();
-    apply(log, clock, changelog, (bounds.start, end), store, metrics)
-}
-
-/// Applies the records of `[at, end)`.
-fn apply(
-    log: &dyn Log,
-    clock: &dyn Clock,
-    changelog: &TopicPartition,
-    (mut at, end): (Position, Position),
-    store: &mut dyn StateStore,
-    metrics: &Metrics,
-) -> Result<u64> {
     store.check()?;
-    let mut applied = 0;
-    if end <= at {
-        return Ok(applied);
-    }
-    let mut reader = log.reader(&[(changelog.clone(), at)])?;
-    let mut deadline = clock.monotonic() + WAIT_MAX;
-    while at < end {
-        if deadline <= clock.monotonic() {
-            return Err(not_readable(changelog, at, end));
-        }
-        for fetched in reader.poll(PAUSE, FetchLimits::default())? {
-            if at < fetched.resume {
-                deadline = clock.monotonic() + WAIT_MAX;
-            }
-            for index in 0..fetched.records.len() {
-                if end <= fetched.positions.get(index) {
-                    break;
-                }
-                let key = fetched.records.key(index).ok_or_else(|| {
-                    Error::internal(format!(
-                        "a changelog record has no key, changelog=`{changelog}`"
-                    ))
-                })?;
-                store.restore(key, fetched.records.value(index))?;
-                applied += 1;
-            }
-            at = fetched.resume.min(end);
-            store.settle(at)?;
-            metrics.restored(changelog, applied, (at, end));
-        }
-    }
-    store.check()?;
-    Ok(applied)
+    Ok(Some(ToRestore {
+        at: start,
+        end,
+        start,
+        is_resumed: false,
+    })
+    .filter(|_| start < end))
 }
 
 /// Waits until everything before `end` can be read.
@@ -139,14 +105,6 @@ fn readable(
         }
         clock.sleep(PAUSE);
     }
-}
-
-fn not_readable(changelog: &TopicPartition, at: Position, end: Position) -> Error {
-    Error::unavailable(format!(
-        "a changelog cannot be read up to its committed end: a transaction is still open there, or \
-         the topic was deleted and made again, changelog=`{changelog}` readable=`{at}` \
-         committed=`{end}`"
-    ))
 }
 
 /// Lets a store spill to disk, if the application has a place for it.
@@ -171,11 +129,42 @@ pub(crate) fn attach(
     let store_folder = format!("store-{}", id.unwrap_or(&changelog.topic));
     store.attach(Tier::open(TierSettings {
         env: application.env.clone(),
-        folder: folder.join(task).join(store_folder),
+        folder: free_folder(&application.env, folder.join(task).join(store_folder))?,
         budget: Arc::clone(&application.state_memory),
         changelog_id: changelog_id.unwrap_or_default(),
     })?);
     Ok(())
+}
+
+/// The folder of a store, or, if another process has it, one beside it: an instance on
+/// this host that stands still has perhaps not given its task up, and must hold up
+/// nobody. What stands in another folder is of another position, that is all.
+fn free_folder(env: &Env, folder: PathBuf) -> Result<PathBuf> {
+    let deadline = env.clock.monotonic() + IN_USE_WAIT_MAX;
+    let mut number = 1;
+    let mut candidate = folder.clone();
+    loop {
+        let unreadable = |error: std::io::Error| {
+            let folder = candidate.display();
+            Error::unavailable(format!(
+                "a state directory cannot be read: {error} folder=`{folder}`"
+            ))
+        };
+        let is_new = env.storage.list(&candidate).map_err(unreadable)?.is_empty();
+        let lock = |folder: &Path| env.storage.lock(&folder.join("lock"));
+        if is_new || lock(&candidate).map_err(unreadable)?.is_some() {
+            return Ok(candidate);
+        }
+        if env.clock.monotonic() < deadline {
+            env.clock.sleep(PAUSE);
+            continue;
+        }
+        number += 1;
+        candidate.set_file_name(match folder.file_name() {
+            Some(name) => format!("{}.{number}", name.display()),
+            None => number.to_string(),
+        });
+    }
 }
 
 /// Where the state of an application stands on disk, if anywhere:
@@ -196,7 +185,7 @@ pub(crate) fn changelog_prefix(application: &str) -> String {
 
 /// Forgets the committed positions and the state of an application, also what
 /// stands beside the log; its next run begins anew. Returns the names of the
-/// changelog topics that were deleted.
+/// internal topics that were deleted.
 ///
 /// # Errors
 /// `Invalid` while the application is running.
@@ -221,10 +210,14 @@ pub(crate) fn reset_with_state(
             ))
         })?;
     }
-    let prefix = changelog_prefix(application);
+    // What stands in a repartition topic would be processed again beside what replaces it.
+    let prefixes = [
+        changelog_prefix(application),
+        repartition_prefix(application),
+    ];
     let mut deleted = Vec::new();
     for topic in log.topics()? {
-        if topic.name.starts_with(&prefix) {
+        if prefixes.iter().any(|prefix| topic.name.starts_with(prefix)) {
             log.delete_topic(&topic.name)?;
             deleted.push(topic.name);
         }

@@ -28,12 +28,16 @@ use crate::begin::{Known, make_tasks};
 use crate::crew::{Crew, Outcome, run_workers, worker_count};
 use crate::dead_letter::dead_letter_topic;
 use crate::metrics::Phase;
-use crate::settings::{Ended, ErrorPolicy, Report, RunOptions, Start};
+use crate::patterns::{Patterns, is_pattern};
+use crate::replay::replay;
+use crate::scratch::ScratchLog;
+use crate::settings::{Ended, ErrorPolicy, Places, Report, RunOptions, Start};
 use crate::source_task::source_partition;
 use crate::tally::Totals;
 use headwater_core::{Class, Error, Position, Result, TopicPartition};
 use headwater_log::{Committed, Member, TopicConfig};
-use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target};
+use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target, repartition_prefix};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +66,7 @@ pub(crate) fn run(
     plan: &LogicalPlan,
     options: &RunOptions,
 ) -> Result<Report> {
-    check(application, options)?;
+    check(application, plan, options)?;
     let metrics = application.metrics();
     let totals = Arc::new(Mutex::new(Totals::new(metrics.clone())));
     let result = repeat(application, plan, options, &totals);
@@ -134,7 +138,7 @@ fn wait_for(application: &Application, wait: Duration) -> Result<bool> {
     Ok(true)
 }
 
-fn check(application: &Application, options: &RunOptions) -> Result<()> {
+fn check(application: &Application, plan: &LogicalPlan, options: &RunOptions) -> Result<()> {
     let name = &application.settings.name;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if name.is_empty() || name.contains("--") || !name.bytes().all(is_plain) {
@@ -142,13 +146,45 @@ fn check(application: &Application, options: &RunOptions) -> Result<()> {
             "the name of an application has letters, digits, `.`, `_` and single `-` only, name=`{name}`"
         )));
     }
-    if options.start == Start::Earliest && options.commit {
+    let is_elsewhere = options.start != Start::Committed || options.until.is_some();
+    if is_elsewhere && options.commit {
         return Err(Error::invalid(
-            "a run from the beginning would repeat what is committed: add commit=False, or reset the \
-             application with clear_state()",
+            "a run from another place than the last one ended at would repeat what is committed: add \
+             commit=False, or reset the application with clear_state()",
         ));
     }
+    if options.commit && options.writes_topics {
+        return Err(Error::invalid(
+            "a run that commits writes to its topics anyway: outputs=True goes with commit=False",
+        ));
+    }
+    let place = match &options.start {
+        Start::At(place) => Some(place),
+        Start::Committed => None,
+    };
+    for places in place.into_iter().chain(&options.until) {
+        check_places(plan, places)?;
+    }
     Ok(())
+}
+
+/// # Errors
+/// `Invalid` if places name a topic that the plan does not read.
+fn check_places(plan: &LogicalPlan, places: &Places) -> Result<()> {
+    let Places::Positions(positions) = places else {
+        return Ok(());
+    };
+    let reads = |topic: &Arc<str>| {
+        let mut inputs = plan.inputs().map(|(_, input)| &input.topic.name);
+        inputs.any(|name| name == topic || is_pattern(name))
+    };
+    match positions.keys().find(|named| !reads(&named.topic)) {
+        Some(named) => Err(Error::invalid(format!(
+            "the range names a topic that nothing reads, topic=`{}`",
+            named.topic
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn attempt(
@@ -157,23 +193,49 @@ fn attempt(
     options: &RunOptions,
     totals: &Arc<Mutex<Totals>>,
 ) -> Result<Report> {
-    let plan = Arc::new(plan.bound_to(&application.settings.name));
-    application.metrics.begin(&application.settings.name, &plan);
-    check_changes_of_key(&plan, options)?;
-    let partitions = make_topics(application, &plan, options)?;
-    let leads = leads(application, &plan);
+    let real = Arc::clone(&application.log);
+    let is_scratch = !options.commit && (options.writes_topics || changes_keys(plan));
+    if is_scratch {
+        let prefix = repartition_prefix(&application.settings.name);
+        let (env, writes) = (application.env.clone(), options.writes_topics);
+        application.log = Arc::new(ScratchLog::new(Arc::clone(&real), env, &prefix, writes));
+    }
+    let result = loop {
+        match attempt_on_log(application, plan, options, is_scratch, totals) {
+            // There are other topics than before.
+            Ok(None) => application.release(),
+            Ok(Some(report)) => break Ok(report),
+            Err(error) => break Err(error),
+        }
+    };
+    application.log = real;
+    application.release();
+    result
+}
+
+/// `None` where other topics match the plan's patterns than when it began.
+fn attempt_on_log(
+    application: &mut Application,
+    user_plan: &LogicalPlan,
+    options: &RunOptions,
+    is_scratch: bool,
+    totals: &Arc<Mutex<Totals>>,
+) -> Result<Option<Report>> {
+    let patterns = Patterns::of(user_plan, application)?;
+    let matches = patterns.matches(user_plan)?;
+    let expanded = user_plan.with_topics(|name| matches.get(name).cloned())?;
+    let plan = &Arc::new(expanded.bound_to(&application.settings.name));
+    application.metrics.begin(&application.settings.name, plan);
+    let is_out_of_date = || patterns.have_changed(user_plan, &matches);
+    let partitions = make_topics(application, plan, options)?;
+    let leads = leads(application, plan);
     application.metrics.enter(Phase::Joining);
-    let member = match options.commit {
+    let member = match options.commit || is_scratch {
         true => Some(application.log.join(&application.settings.name, &leads)?),
         false => None,
     };
-    let result = follow_assignments(application, &plan, &partitions, member, options, totals);
-    application.sinks.close();
-    application
-        .sources
-        .iter_mut()
-        .for_each(|source| source.release());
-    result
+    let parts = (partitions, member);
+    follow_assignments(application, plan, parts, options, totals, &is_out_of_date)
 }
 
 /// The topics whose partitions decide who runs what: all inputs, and what sources fill.
@@ -188,20 +250,27 @@ fn leads(application: &Application, plan: &LogicalPlan) -> Vec<Arc<str>> {
 fn follow_assignments(
     application: &mut Application,
     plan: &Arc<LogicalPlan>,
-    partitions: &BTreeMap<String, u32>,
-    mut member: Option<Box<dyn Member>>,
+    (mut partitions, mut member): (BTreeMap<String, u32>, Option<Box<dyn Member>>),
     options: &RunOptions,
     totals: &Arc<Mutex<Totals>>,
-) -> Result<Report> {
+    is_out_of_date: &dyn Fn() -> bool,
+) -> Result<Option<Report>> {
     let stores = plan.stores()?;
     let mut kept = BTreeMap::new();
     let mut is_first = true;
+    let mut first_positions = Vec::new();
     loop {
         let owned: BTreeSet<TopicPartition> = match &mut member {
             Some(member) => member.assignment()?.into_iter().collect(),
-            None => all_partitions(plan, partitions),
+            None => all_partitions(plan, &partitions),
         };
         application.metrics.assign(&owned);
+        if !is_first {
+            // Some may have been added.
+            partitions = make_topics(application, plan, options)?;
+        }
+        // Others may already wait for the files of what has gone.
+        kept.retain(|partition, _| owned.contains(partition));
         let count = worker_count(application, plan, owned.len());
         let mut transactors = Vec::new();
         let mut committed = CommittedMap::new();
@@ -212,7 +281,6 @@ fn follow_assignments(
             committed = member.committed()?.into_iter().collect();
         }
         lock(totals).resolve(&committed);
-        let mut first_positions = Vec::new();
         if std::mem::take(&mut is_first) {
             let lost = check_stores(application, &stores, &committed, options)?;
             first_positions.extend(signatures(&stores));
@@ -226,27 +294,44 @@ fn follow_assignments(
             application,
             plan,
             stores: &stores,
-            partitions,
+            partitions: &partitions,
             committed: &committed,
             options,
         };
-        let slots = make_tasks(&known, &owned, std::mem::take(&mut kept))?;
-        if options.commit {
-            assign_sources(application, partitions, &committed, &owned)?;
+        let has_other_topics = Cell::new(false);
+        let is_changing = || {
+            let is_known = has_other_topics.get();
+            has_other_topics.set(is_known || is_out_of_date());
+            has_other_topics.get() || member.as_ref().is_some_and(|member| member.is_changing())
+        };
+        let mut slots = make_tasks(&known, &owned, std::mem::take(&mut kept))?;
+        if !replay(application, &mut slots, &is_changing)? {
+            if !is_changing() {
+                return Ok(Some(lock(totals).report(Ended::Stopped)));
+            }
+            if has_other_topics.get() {
+                return Ok(None);
+            }
+            kept = slots;
+            continue;
         }
-        let is_changing = || member.as_ref().is_some_and(|member| member.is_changing());
+        if options.commit {
+            assign_sources(application, &partitions, &committed, &owned)?;
+        }
         let crew = Crew {
             plan,
+            partitions: &partitions,
             transactors,
             is_changing: &is_changing,
             worker_count: count,
             slots,
-            first_positions,
+            first_positions: std::mem::take(&mut first_positions),
             options,
             totals,
         };
         match run_workers(application, crew) {
-            Ok(Outcome::Ended(report)) => return Ok(report),
+            Ok(Outcome::Ended(report)) => return Ok(Some(report)),
+            Ok(Outcome::Reassigned(_)) if has_other_topics.get() => return Ok(None),
             Ok(Outcome::Reassigned(slots)) => kept = slots,
             Err(error) if is_changing() => return Err(of_the_past(error)),
             Err(error) => return Err(error),
@@ -304,7 +389,8 @@ fn make_topics(
     options: &RunOptions,
 ) -> Result<BTreeMap<String, u32>> {
     let mut wanted: Vec<(String, Option<TopicConfig>, bool)> = Vec::new();
-    for (topic, config) in &application.topics {
+    let declared = application.topics.iter();
+    for (topic, config) in declared.filter(|(topic, _)| !is_pattern(&topic.name)) {
         wanted.push((topic.name.to_string(), config.clone(), false));
     }
     let policy = &application.settings.on_data_error;
@@ -333,7 +419,7 @@ fn make_topics(
     for (name, config, is_input) in wanted {
         let count = match application.log.topic(&name)? {
             Some(info) => info.config.partitions,
-            None if !options.commit && !is_input => 1,
+            None if !options.commit && !options.writes_topics && !is_input => 1,
             None => make_topic(application, &name, config, options)?,
         };
         partitions.insert(name, count);
@@ -342,7 +428,7 @@ fn make_topics(
     Ok(partitions)
 }
 
-/// A repartition topic has as many partitions as the input that fills it. Nothing
+/// A repartition topic is made with as many partitions as the input that fills it has. Nothing
 /// is deleted from it by age: its records carry the times of those that they are made of.
 fn make_repartition_topics(
     application: &Application,
@@ -354,31 +440,27 @@ fn make_repartition_topics(
             continue;
         };
         let upstream = &plan.input_of(upstream).topic.name;
+        let topic = &input.topic.name;
+        if let Some(known) = application.log.topic(topic)? {
+            // It may have been made when the input had fewer.
+            partitions.insert(topic.to_string(), known.config.partitions);
+            continue;
+        }
         let config = TopicConfig {
             partitions: partitions.get(&**upstream).copied().unwrap_or(1),
             retention_ms: None,
             retention_bytes: None,
             compacted: false,
         };
-        application.log.create_topic(&input.topic.name, &config)?;
-        partitions.insert(input.topic.name.to_string(), config.partitions);
+        application.log.create_topic(topic, &config)?;
+        partitions.insert(topic.to_string(), config.partitions);
     }
     Ok(())
 }
 
-/// # Errors
-/// `Invalid` for a run that appends nothing and has a change of key, whose rows go by
-/// way of a topic.
-fn check_changes_of_key(plan: &LogicalPlan, options: &RunOptions) -> Result<()> {
-    let mut inputs = plan.inputs();
-    match inputs.find(|(id, _)| plan.upstream_of(*id).is_some()) {
-        Some((_, input)) if !options.commit => Err(Error::invalid(format!(
-            "a run with commit=False appends nothing, and group_by goes by way of a topic; run it \
-             under another name with commit, topic=`{}`",
-            input.topic.name
-        ))),
-        _ => Ok(()),
-    }
+/// Whether rows go by way of a topic.
+fn changes_keys(plan: &LogicalPlan) -> bool {
+    plan.inputs().any(|(id, _)| plan.upstream_of(id).is_some())
 }
 
 fn make_topic(
@@ -392,7 +474,8 @@ fn make_topic(
         partitions,
         ..TopicConfig::default()
     });
-    match config.or(by_default).filter(|_| options.commit) {
+    let may_make = options.commit || options.writes_topics;
+    match config.or(by_default).filter(|_| may_make) {
         Some(config) => {
             application.log.create_topic(name, &config)?;
             Ok(config.partitions)
@@ -449,6 +532,12 @@ fn check_stores(
     }
 }
 
+/// What is committed of an input topic as a whole: its id, and as a position the number
+/// of partitions that it had at first.
+pub(crate) fn input_partition(topic: &str) -> TopicPartition {
+    TopicPartition::new(format!("input:{topic}"), 0)
+}
+
 /// Compares the input topics with those that the last run read, whose positions
 /// the log has forgotten with them; returns what is committed of each.
 fn check_inputs(
@@ -462,13 +551,14 @@ fn check_inputs(
         let Some(info) = application.log.topic(topic)? else {
             continue;
         };
-        let partition = TopicPartition::new(format!("input:{topic}"), 0);
+        let partition = input_partition(topic);
         let metadata = info.id.to_le_bytes().to_vec();
         let known = committed.get(&partition);
         if known.is_some_and(|known| known.metadata != metadata) {
             return Err(made_again(&application.settings.name, topic));
         }
-        let position = Position::from_offset(0);
+        let first_count = Position::from_offset(info.config.partitions.into());
+        let position = known.map_or(first_count, |known| known.position);
         inputs.push((partition, Committed { position, metadata }));
     }
     Ok(inputs)

@@ -1,7 +1,8 @@
 //! What an application can be told.
 
 use headwater_connect::Delivery;
-use headwater_core::{DataError, Result};
+use headwater_core::{DataError, Position, Result, TimestampMs, TopicPartition};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,9 @@ impl Settings {
 }
 
 /// Where to begin in a partition without a committed position.
+///
+/// It holds for a topic from which the application has never committed anything: a
+/// partition that is added later is read from its first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OffsetReset {
     /// At the first record.
@@ -85,6 +89,22 @@ pub enum OffsetReset {
     Latest,
     /// Nowhere: it is an error.
     Error,
+    /// At the first record of this time or later.
+    Time(TimestampMs),
+}
+
+/// Places in the partitions of the topics that a run reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// The first records.
+    Beginning,
+    /// The ends, as they stand when the run begins.
+    End,
+    /// In each partition the first record of this time or later; its end if there is
+    /// none.
+    Time(TimestampMs),
+    /// These. Partitions that are not named are left out of the run.
+    Positions(BTreeMap<TopicPartition, Position>),
 }
 
 /// What happens to a record that cannot be processed. In every case it leaves
@@ -136,9 +156,15 @@ pub struct RunOptions {
     pub timeout: Option<Duration>,
     /// Where to begin.
     pub start: Start,
+    /// Where to end: in each partition before this place. Only for a run that commits
+    /// nothing. What reaches its end closes all windows, once.
+    pub until: Option<Places>,
     /// Whether positions, outputs and state are kept. A run that commits nothing
-    /// works on scratch state, takes no lock and appends nothing.
+    /// works on scratch state, takes no lock and leaves sinks alone.
     pub commit: bool,
+    /// Whether a run that commits nothing writes to topics all the same: at least
+    /// once, if it fails on the way.
+    pub writes_topics: bool,
     /// Whether the rows that reach the end of a frame are returned.
     pub collect: bool,
     /// Whether state that this plan no longer has may be left behind.
@@ -151,7 +177,9 @@ impl Default for RunOptions {
             count: None,
             timeout: None,
             start: Start::Committed,
+            until: None,
             commit: true,
+            writes_topics: false,
             collect: false,
             confirm_lost_state: false,
         }
@@ -159,14 +187,14 @@ impl Default for RunOptions {
 }
 
 /// Where a run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Start {
     /// Where the application's last commit ended, else by
     /// [`Settings::auto_offset_reset`].
     #[default]
     Committed,
-    /// At the first record. Only for a run that commits nothing.
-    Earliest,
+    /// At these places. Only for a run that commits nothing.
+    At(Places),
 }
 
 /// How a run ended and what it did.

@@ -102,6 +102,12 @@ impl Upstream {
         }
     }
 
+    /// There are so many upstream tasks now; those that are new have said nothing.
+    pub(crate) fn expect(&mut self, count: u32) {
+        let count = self.said.len().max(count as usize);
+        self.said.resize(count, None);
+    }
+
     /// Takes note of an announcement.
     ///
     /// # Errors

@@ -8,13 +8,16 @@
 //! poll ─▶ step the tasks ─▶ sources ─▶ ticks ─▶ commit if due ─▶ poll …
 //! ```
 
+use crate::aging::Aging;
 use crate::application::Shared;
 use crate::checkpoint::Epoch;
 use crate::dead_letter::{dead_letter, dead_letter_topic, unread_letter};
 use crate::delivery::{Screen, SinkSet, delivery};
 use crate::input::{around_controls, has_rows};
 use crate::metrics::Metrics;
+use crate::passing::Passing;
 use crate::quiet::Quiet;
+use crate::replay::ToRestore;
 use crate::settings::{Decision, ErrorPolicy, Host, RunOptions, Settings};
 use crate::source_task::{Polled, SourceTask};
 use crate::tally::{Counts, Tally};
@@ -22,7 +25,7 @@ use crate::task::{ClockMove, Effects, Task};
 use crate::upstream::Announcements;
 use headwater_core::env::Env;
 use headwater_core::{Cause, DataError, Error, Position, Records, Result, Rows, TopicPartition};
-use headwater_log::{Committed, Ends, FetchLimits, Fetched, Positions, Reader, Transactor};
+use headwater_log::{Committed, Ends, FetchLimits, Fetched, Log, Positions, Reader, Transactor};
 use headwater_operators::{Delivered, Failure};
 use headwater_plan::{LogicalPlan, NodeId, Op};
 use headwater_state::StateStore;
@@ -48,7 +51,7 @@ const STEP_MAX: Duration = Duration::from_millis(50);
 /// row keeps: its place, its columns. It need not be exact; it bounds rows that a window makes of little.
 const HELD_ROW_BYTES: usize = 128;
 /// Waits before a record is tried again under the policy `stop`.
-const BACK_OFF: [Duration; 3] = [
+pub(crate) const BACK_OFF: [Duration; 3] = [
     Duration::from_millis(20),
     Duration::from_millis(100),
     Duration::from_millis(400),
@@ -69,6 +72,12 @@ pub(crate) struct TaskSlot {
     pub(crate) changelog_ends: Ends,
     /// What the tasks behind its changes of key have been told.
     pub(crate) announcements: Announcements,
+    /// What its stores have still to be told, by changelog. It runs once this is empty.
+    pub(crate) to_restore: BTreeMap<TopicPartition, ToRestore>,
+    /// Where its part of a bounded run ends.
+    pub(crate) until: Option<Position>,
+    /// What the log has been told to forget of its repartition topic.
+    pub(crate) trimmed_to: Option<Position>,
 }
 
 impl TaskSlot {
@@ -160,6 +169,8 @@ impl TaskSlot {
 /// What all workers of a run have in common.
 #[derive(Clone)]
 pub(crate) struct Common {
+    pub(crate) aging: Arc<Aging>,
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) env: Env,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) settings: Settings,
@@ -199,9 +210,17 @@ impl Common {
             .max(1)
     }
 
+    /// Says once of a topic that what it gets is deleted soon.
+    fn warn_of_age(&self, topic: &str, records: &Records) {
+        let wall_ms = self.env.clock.wall_ms();
+        if let Some(warning) = self.aging.warning(topic, &records.timestamps, wall_ms) {
+            self.host.warn(&warning);
+        }
+    }
+
     /// Whether the run ends because it has given the rows it was to give, or for
     /// another reason meanwhile.
-    fn has_enough(&self) -> bool {
+    pub(crate) fn has_enough(&self) -> bool {
         self.options.count.is_some() && self.shared.is_ending()
     }
 
@@ -232,7 +251,7 @@ impl Common {
 }
 
 /// How a step ended.
-enum Attempt {
+pub(crate) enum Attempt {
     Done,
     /// It was undone: this failure ends the run, unless it goes away.
     Failed(Box<Failure>),
@@ -260,6 +279,8 @@ pub(crate) struct Worker {
     /// What is committed before the first record.
     pub(crate) first_positions: Vec<(TopicPartition, Committed)>,
     pub(crate) rows_max: usize,
+    /// When repartition topics were last trimmed.
+    pub(crate) trimmed_at: Duration,
     /// Whether the sources were done before the last poll, so that the end of a
     /// partition is the end for good.
     pub(crate) has_all_input: bool,
@@ -279,10 +300,12 @@ impl Worker {
                 self.take(fetched)?;
             }
             self.poll_sources()?;
+            self.end_ranges()?;
             self.tick()?;
             if self.is_epoch_due() {
                 self.commit()?;
             }
+            self.trim();
             self.look_around();
         }
         if self.index == 0 && self.epoch.opened.is_some() && self.common.shared.is_stopped() {
@@ -340,10 +363,31 @@ impl Worker {
     /// Processes what one poll found in one partition.
     fn take(&mut self, fetched: &Fetched) -> Result<()> {
         let now = self.env.clock.monotonic();
+        let slot = self.slot(&fetched.partition);
+        if let Some(until) = slot.until {
+            if slot.is_ended {
+                return Ok(());
+            }
+            if until <= fetched.resume {
+                let count = fetched.records.len();
+                let within = |index: &usize| fetched.positions.get(*index) < until;
+                let kept = (0..count).rev().find(within).map_or(0, |last| last + 1);
+                if 0 < kept {
+                    self.take_records(&slice(fetched, 0, kept), now)?;
+                }
+                self.slot(&fetched.partition).resume = until;
+                return Ok(());
+            }
+        }
+        self.take_records(fetched, now)
+    }
+
+    fn take_records(&mut self, fetched: &Fetched, now: Duration) -> Result<()> {
         if fetched.records.is_empty() {
             let slot = self.slot(&fetched.partition);
             slot.is_at_end = fetched.at_end;
-            if fetched.at_end {
+            // The end of a bounded run is its own: no time passes before it.
+            if fetched.at_end && slot.until.is_none() {
                 match &mut slot.quiet {
                     Some(quiet) => quiet.confirm(now),
                     None => slot.quiet = Some(Quiet::begin(now, slot.task.watermark)),
@@ -354,6 +398,8 @@ impl Worker {
         if has_rows(&fetched.records) {
             self.common.shared.saw_records(now);
         }
+        self.common
+            .warn_of_age(&fetched.partition.topic, &fetched.records);
         self.slot(&fetched.partition).quiet = None;
         let mut start = 0;
         for end in around_controls(&fetched.records) {
@@ -387,7 +433,7 @@ impl Worker {
         Ok(())
     }
 
-    fn slot(&mut self, partition: &TopicPartition) -> &mut TaskSlot {
+    pub(crate) fn slot(&mut self, partition: &TopicPartition) -> &mut TaskSlot {
         self.tasks
             .get_mut(partition)
             .expect("a worker reads its own partitions only")
@@ -404,11 +450,11 @@ impl Worker {
 
     /// Runs one step. A failure for which the policy says stop undoes it, and so
     /// do more rows than the run was to give.
-    fn attempt(
+    pub(crate) fn attempt(
         &mut self,
         fetched: Option<&Fetched>,
         partition: &TopicPartition,
-        tick: Option<headwater_core::TimestampMs>,
+        passing: Option<Passing>,
     ) -> Result<Attempt> {
         let wall_ms = self.env.clock.wall_ms();
         let (names, lines) = (
@@ -416,7 +462,7 @@ impl Worker {
             Arc::clone(&self.common.lines),
         );
         let slot = self.slot(partition);
-        let prepared = match (fetched, tick) {
+        let prepared = match (fetched, passing) {
             (Some(fetched), _) => {
                 let Task {
                     input,
@@ -427,8 +473,9 @@ impl Worker {
                 } = &mut slot.task;
                 input.prepare(fetched, wall_ms, partition, keyed, upstream.as_ref())?
             }
-            (None, Some(watermark)) => Task::tick(watermark),
-            (None, None) => unreachable!("a step has records or is a tick"),
+            (None, Some(Passing::Tick(watermark))) => Task::tick(watermark),
+            (None, Some(Passing::End)) => Task::end(),
+            (None, None) => unreachable!("a step has records, or time passes"),
         };
         let is_end = prepared
             .clocks
@@ -461,6 +508,11 @@ impl Worker {
             slot.resume = fetched.resume;
             slot.is_ended = is_end.unwrap_or(slot.is_ended);
         }
+        if is_end == Some(true) {
+            // Who comes after waits for it.
+            self.epoch.is_due = true;
+        }
+        let slot = self.slot(partition);
         let is_internal = slot.task.upstream.is_some();
         let count = fetched.map_or(0, |fetched| fetched.records.len() as u64);
         if !is_internal {
@@ -525,7 +577,11 @@ impl Worker {
                     let touched = &mut slot.announcements.touched;
                     touched.insert(appended.partition.clone());
                 }
-                false => self.tally.records_out += appended.records.len() as u64,
+                false => {
+                    self.tally.records_out += appended.records.len() as u64;
+                    self.common
+                        .warn_of_age(&appended.partition.topic, &appended.records);
+                }
             }
             if let Some(transactor) = &mut self.transactor {
                 transactor.append(&appended.partition, appended.records)?;
@@ -575,6 +631,11 @@ impl Worker {
     fn poll_sources(&mut self) -> Result<()> {
         let now = self.env.clock.monotonic();
         let Some(transactor) = &mut self.transactor else {
+            // A run that commits nothing runs no source either.
+            self.common
+                .shared
+                .sources_done
+                .store(true, Ordering::Release);
             return Ok(());
         };
         let common = &self.common;
@@ -614,44 +675,6 @@ impl Worker {
                 .shared
                 .sources_done
                 .store(true, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// Lets time pass for tasks whose input has been quiet for long enough.
-    fn tick(&mut self) -> Result<()> {
-        let Some(idle_timeout) = self.common.settings.idle_timeout else {
-            return Ok(());
-        };
-        let mut due = Vec::new();
-        for (partition, slot) in &mut self.tasks {
-            let waits_behind = slot.waits_behind_changes_of_key();
-            if slot.task.upstream.is_none()
-                && let Some(quiet) = &mut slot.quiet
-                && (waits_behind || slot.task.tree.is_waiting_for_time())
-                && let Some(watermark) = quiet.tick(idle_timeout)
-                && watermark > slot.task.watermark
-            {
-                due.push((partition.clone(), watermark));
-            }
-        }
-        for (partition, watermark) in due {
-            let mut waits = BACK_OFF.iter();
-            while let Attempt::Failed(failure) = self.attempt(None, &partition, Some(watermark))? {
-                match waits.next() {
-                    Some(wait) => self.env.clock.sleep(*wait),
-                    None => return Err(Error::data(failure.error)),
-                }
-            }
-            self.epoch.is_due = true;
-        }
-        if self.epoch.opened.is_none() {
-            let now = self.env.clock.monotonic();
-            let mut slots = self.tasks.values();
-            if slots.any(|slot| !slot.announcements(now).is_empty()) {
-                self.epoch.open(now, 0);
-                self.epoch.is_due = true;
-            }
         }
         Ok(())
     }

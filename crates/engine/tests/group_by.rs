@@ -333,17 +333,4 @@ fn definitions_that_cannot_work_are_refused() {
         in_topic.group_by("city", col("city")).to_topic("b"),
     ];
     headwater::LogicalPlan::new(&equal).expect("one change of key");
-
-    let (log, env): (Arc<dyn Log>, Env) = support::memory();
-    support::fill(&*log, "in", 1, &[], 1);
-    let mut application = Application::new(log, env, Settings::new("test"), QuietHost::new(None));
-    let options = RunOptions {
-        commit: false,
-        timeout: Some(Duration::from_millis(1)),
-        ..RunOptions::default()
-    };
-    let error = application
-        .run_frames(&twice[..1], &options)
-        .expect_err("appends nothing");
-    assert!(error.to_string().contains("group_by"), "{error}");
 }

@@ -18,6 +18,8 @@ const UNTIL_QUIET: RunOptions = RunOptions {
     commit: true,
     collect: true,
     confirm_lost_state: false,
+    until: None,
+    writes_topics: false,
 };
 
 fn run(log: &Arc<MemoryLog>, frames: &[DataFrame]) -> Vec<String> {
@@ -263,7 +265,7 @@ fn a_run_that_commits_nothing_gives_the_same_every_time() {
     produce(&*log, "in", [("k", r#"{"x":1}"#, 1)]).expect("produces");
     let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
     let options = RunOptions {
-        start: headwater::Start::Earliest,
+        start: headwater::Start::At(headwater::Places::Beginning),
         commit: false,
         ..UNTIL_QUIET
     };

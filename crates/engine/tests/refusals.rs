@@ -9,7 +9,7 @@ use headwater::log::Log;
 use headwater::log::embedded::{EmbeddedLog, Options};
 use headwater::{
     Aggregate, AggregateFunction, Application, Class, Closing, DataFrame, Ended, ErrorPolicy,
-    Report, RunOptions, Settings, Start, WindowLength, WindowSpec, col, lit,
+    Places, Report, RunOptions, Settings, Start, WindowLength, WindowSpec, col, lit,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,8 @@ const UNTIL_QUIET: RunOptions = RunOptions {
     count: None,
     timeout: Some(Duration::from_millis(200)),
     start: Start::Committed,
+    until: None,
+    writes_topics: false,
     commit: true,
     collect: true,
     confirm_lost_state: false,
@@ -335,7 +337,7 @@ fn a_run_that_commits_nothing_leaves_nothing_behind() {
         commit: false,
         ..UNTIL_QUIET
     };
-    for start in [Start::Committed, Start::Earliest] {
+    for start in [Start::Committed, Start::At(Places::Beginning)] {
         let options = RunOptions {
             start,
             ..options.clone()

@@ -340,6 +340,63 @@ impl LogicalPlan {
         bound
     }
 
+    /// The plan with other topics in place of some inputs: what stands below an input
+    /// is there once for each topic that `topics` gives for its name, and as it was
+    /// where `topics` says `None`.
+    ///
+    /// # Errors
+    /// As [`LogicalPlan::new`], of the plan that comes out.
+    pub fn with_topics(
+        &self,
+        topics: impl Fn(&str) -> Option<Vec<Arc<str>>>,
+    ) -> Result<LogicalPlan> {
+        let mut plan = LogicalPlan::default();
+        for (id, node) in self.nodes.iter().enumerate() {
+            let Op::Input(input) = &node.op else { continue };
+            let name = &input.topic.name;
+            match topics(name) {
+                None => plan.graft(self, id, None, (name, name)),
+                Some(topics) => {
+                    (topics.iter()).for_each(|topic| plan.graft(self, id, None, (name, topic)))
+                }
+            }
+        }
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Copies a node of another plan and what is below it, with another topic at its
+    /// beginning.
+    fn graft(
+        &mut self,
+        from: &LogicalPlan,
+        id: NodeId,
+        parent: Option<NodeId>,
+        (was, is): (&str, &Arc<str>),
+    ) {
+        let mut node = from.nodes[id].clone();
+        match &mut node.op {
+            Op::Input(input) => input.topic.name = Arc::clone(is),
+            Op::GroupBy(group_by) => {
+                // The name of a stream begins with that of its topic.
+                let rest = group_by.stream.strip_prefix(was).unwrap_or_default();
+                group_by.stream = format!("{is}{rest}").into();
+                group_by.input.topic.name = Arc::clone(&group_by.stream);
+            }
+            _ => {}
+        }
+        let children = std::mem::take(&mut node.children);
+        node.parent = parent;
+        self.nodes.push(node);
+        let own = self.nodes.len() - 1;
+        if let Some(parent) = parent {
+            self.nodes[parent].children.push(own);
+        }
+        for child in children {
+            self.graft(from, child, Some(own), (was, is));
+        }
+    }
+
     /// The user's functions that a node calls.
     pub fn functions_of(&self, id: NodeId) -> Vec<&FunctionRef> {
         match &self.node(id).op {
