@@ -1,9 +1,9 @@
-"""Lengths of time, as numbers or as `datetime.timedelta`."""
+"""Lengths of time and moments, as numbers or as `datetime` has them."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS_MS = {
     "ms": 1,
@@ -53,6 +53,34 @@ def seconds(value: float | timedelta, name: str) -> float:
         msg = f"{name} must be at least 0 seconds, not {value}"
         raise ValueError(msg)
     return float(value)
+
+
+def moment_ms(value: int | str | datetime, name: str) -> int:
+    """Give a moment in milliseconds since 1970.
+
+    A text is a date or a time as ISO 8601 has it. Without a time zone it is UTC.
+
+    Examples
+    --------
+    >>> moment_ms("2026-11-27T12:00", "start"), moment_ms("2026-11-27T13:00+01:00", "start")
+    (1795780800000, 1795780800000)
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            msg = (
+                f'{name} must be a time as ISO 8601 has it, like "2026-11-27T12:00", not {value!r}'
+            )
+            raise ValueError(msg) from None
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            value = value.replace(tzinfo=UTC)
+        return round(value.timestamp() * 1000)
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name} must be an int of milliseconds, a datetime or its text, not {value!r}"
+        raise TypeError(msg)
+    return value
 
 
 def frequency_ms(value: int | str | timedelta) -> int:

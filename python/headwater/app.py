@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from headwater import _functions, _native
-from headwater._durations import milliseconds, seconds
+from headwater._durations import milliseconds, moment_ms, seconds
 from headwater._interactive import is_interactive
 from headwater._signals import StopOnSignal
 from headwater.app_config import (
@@ -20,6 +22,7 @@ from headwater.app_config import (
     default_directory,
     default_name,
 )
+from headwater.consumer import Consumer
 from headwater.dataframe.dataframe import StreamingDataFrame
 from headwater.dataframe.registry import FrameRegistry
 from headwater.errors import InvalidOperation, StreamingDataFrameDuplicate
@@ -31,7 +34,7 @@ from headwater.topic_data import TopicData
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from headwater.app_config import GroupProtocol, Guarantee, OnError
+    from headwater.app_config import GroupProtocol, Guarantee, OffsetReset, OnError
     from headwater.models.topic import TimestampExtractor, TopicFormats
     from headwater.sources import Source
 
@@ -40,6 +43,9 @@ __all__ = ["Application", "RunReport"]
 _LOGGER = logging.getLogger("headwater")
 
 # What programs written for Quix Streams may still pass, and what to do instead.
+Place: TypeAlias = int | str | datetime | Mapping[str, Mapping[int, int]]
+"""A place in topics: a moment, or offsets by topic and partition."""
+
 _OURS = "the engine sets it"
 _QUIX_ONLY = {
     "request_timeout": _OURS,
@@ -51,7 +57,6 @@ _QUIX_ONLY = {
     "on_consumer_error": "use on_error=",
     "on_processing_error": "use on_error=, a function of the error that decides",
     "on_producer_error": "use on_error=",
-    "state_dir": "state lives in the log; its directory is directory=",
     "rocksdb_options": "state lives in memory and in the log",
     "use_changelog_topics": "state always has a changelog",
     "on_message_processed": "use sdf.update(f)",
@@ -77,11 +82,36 @@ class RunReport:
 
 
 @dataclass(frozen=True)
+class _Places:
+    """Places in the partitions of topics: an end of them, a moment, or offsets."""
+
+    edge: Literal["earliest", "latest"] | None = None
+    time_ms: int | None = None
+    offsets: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @staticmethod
+    def of(value: Place, name: str, edge: Literal["earliest", "latest"]) -> _Places:
+        if value == edge:
+            return _Places(edge=edge)
+        if isinstance(value, Mapping):
+            return _Places(
+                offsets=[
+                    (topic, _count(partition, name, 0), _count(offset, name, 0))
+                    for topic, of_topic in value.items()
+                    for partition, offset in of_topic.items()
+                ]
+            )
+        return _Places(time_ms=moment_ms(value, name))
+
+
+@dataclass(frozen=True)
 class _RunOptions:
     count: int | None
     timeout: float | None
-    from_earliest: bool
+    start: _Places | None
+    until: _Places | None
     commit: bool
+    writes_topics: bool
     collect: bool
     metadata: bool
     confirm_lost_state: bool
@@ -113,8 +143,9 @@ class Application:
         Where the embedded log lives; by default ``HEADWATER_DIR`` or
         ``./.headwater``.
     auto_offset_reset
-        Where a topic is read from at first: ``"earliest"``, ``"latest"``, or
-        ``"error"``.
+        Where a topic is read from at first: ``"earliest"``, ``"latest"``, ``"error"``,
+        or the first record of a time or later, in milliseconds, as a datetime or as its
+        text. It is about the first run alone.
     commit_interval
         The longest that outputs, state and positions wait to be committed, in
         seconds or as a timedelta; by default 50 ms while records wait.
@@ -138,7 +169,11 @@ class Application:
         a timedelta; beyond it is a data error.
     state_memory_max
         The memory that all state may take together, in bytes; what does not fit
-        is kept on disk, beside the log.
+        is kept on disk.
+    state_dir
+        Where state that does not fit into memory is kept, for each application in a
+        folder of its own; by default ``state`` in `directory`. It is a copy: what is
+        lost there is restored from changelog topics.
     auto_create_topics
         Whether missing topics are made.
     loglevel
@@ -176,7 +211,7 @@ class Application:
     >>> app = Application(name="careful", directory=tmp_path, on_error="dead-letter",
     ...     auto_offset_reset="latest", commit_every=1000, idle_timeout=None,
     ...     max_out_of_orderness=500, max_future=60_000, state_memory_max=64 << 20,
-    ...     loglevel=None)
+    ...     state_dir=tmp_path / "state", loglevel=None)
     """
 
     def __init__(
@@ -186,7 +221,7 @@ class Application:
         consumer_group: str | None = None,
         name: str | None = None,
         directory: str | Path | None = None,
-        auto_offset_reset: Literal["earliest", "latest", "error"] = "earliest",
+        auto_offset_reset: OffsetReset = "earliest",
         commit_interval: float | timedelta | None = None,
         commit_every: int = 0,
         on_error: OnError = "stop",
@@ -195,6 +230,7 @@ class Application:
         max_out_of_orderness: int | timedelta = 0,
         max_future: int | timedelta = 86_400_000,
         state_memory_max: int = 512 << 20,
+        state_dir: str | Path | None = None,
         auto_create_topics: bool = True,
         loglevel: str | int | None = "INFO",
         processing_guarantee: Guarantee | None = None,
@@ -217,9 +253,7 @@ class Application:
         self._config = ApplicationConfig(
             name=checked_name(name or consumer_group or default_name()),
             directory=Path(directory) if directory is not None else default_directory(),
-            auto_offset_reset=_choice(
-                auto_offset_reset, "auto_offset_reset", ("earliest", "latest", "error")
-            ),
+            auto_offset_reset=_offset_reset(auto_offset_reset),
             commit_interval=_seconds(commit_interval, "commit_interval"),
             commit_every=_count(commit_every, "commit_every", 0),
             workers=None if workers is None else _count(workers, "workers", 1),
@@ -228,6 +262,7 @@ class Application:
             max_out_of_orderness_ms=milliseconds(max_out_of_orderness, "max_out_of_orderness"),
             max_future_ms=milliseconds(max_future, "max_future"),
             state_memory_max=_count(state_memory_max, "state_memory_max", 0),
+            state_dir=None if state_dir is None else Path(state_dir),
             auto_create_topics=auto_create_topics,
             loglevel=loglevel,
             broker=None if address is None else connection_of(address),
@@ -284,12 +319,13 @@ class Application:
         config: TopicConfig | None = None,
         timestamp_extractor: TimestampExtractor | None = None,
     ) -> Topic:
-        """Name a topic and its formats; nothing is contacted.
+        r"""Name a topic and its formats; nothing is contacted.
 
         Parameters
         ----------
         name
-            Letters, digits, ``.``, ``_`` and ``-``.
+            Letters, digits, ``.``, ``_`` and ``-``; or, beginning with ``^``, a regular
+            expression: a data frame on it reads all topics that match.
         value_deserializer, key_deserializer
             How records are read: ``"json"``, ``"str"``, ``"bytes"``, ``"int"`` or
             ``"double"``.
@@ -306,6 +342,7 @@ class Application:
         >>> telemetry = app.topic("telemetry", key_deserializer="str",
         ...     timestamp_extractor=lambda value, headers, timestamp, kind: value["time"])
         >>> alerts = app.topic("alerts", config=TopicConfig(num_partitions=4))
+        >>> cars = app.topic(r"^cars\..*")
         >>> plain = app.topic("plain", value_deserializer="str", value_serializer="str",
         ...     key_serializer="str")
         """
@@ -419,8 +456,10 @@ class Application:
         collect: bool = True,
         metadata: bool = False,
         *,
-        start: Literal["earliest"] | None = None,
-        commit: bool = True,
+        start: Place | None = None,
+        until: Place | None = None,
+        commit: bool | None = None,
+        outputs: bool = False,
         confirm_lost_state: bool = False,
     ) -> list[dict[str, Any]]:
         """Run until stopped, or until `count` or `timeout` is reached.
@@ -442,10 +481,19 @@ class Application:
             Add ``_key``, ``_timestamp``, ``_headers``, ``_topic``, ``_partition``
             and ``_offset`` to them.
         start
-            ``"earliest"`` reads from the beginning; only with ``commit=False``.
+            Read from there and not from where the last run ended: ``"earliest"``, the
+            first record of a time or later (milliseconds, a datetime, or its text;
+            UTC unless it says otherwise), or offsets, ``{"topic": {partition: offset}}``.
+            Only without commit.
+        until
+            End before that place: ``"latest"``, which is the end as it stands now, a
+            time or offsets. What reaches it closes all windows. Partitions that offsets
+            do not name are left out. Without `start` it begins with the first record.
         commit
             ``False`` leaves everything as it is: no positions, no outputs, no
-            state.
+            state; state begins empty. The default with `until`.
+        outputs
+            Write to topics although nothing is committed.
         confirm_lost_state
             Go on although the last run kept state that this program lacks.
 
@@ -462,19 +510,27 @@ class Application:
         [{'speed': 12.5}]
         >>> app.run(count=1, timeout=5, metadata=True)[0]["_timestamp"]
         1000
+
+        A part of the past, once more:
+
+        >>> app.run(start=1000, until="1970-01-02", collect=True)
+        [{'speed': 12.5}]
+        >>> app.run(start={"telemetry": {0: 0}}, until={"telemetry": {0: 1}}, outputs=True)
+        [{'speed': 12.5}]
         """
         del dataframe
-        if start not in (None, "earliest"):
-            msg = f'start must be "earliest" or None, not {start!r}'
-            raise ValueError(msg)
+        if until is not None and start is None:
+            start = "earliest"
         limit = None if not count else _count(count, "count", 1)
         wait = None if not timeout else seconds(timeout, "timeout")
         options = _RunOptions(
             count=limit,
             timeout=wait,
-            from_earliest=start is not None,
-            commit=commit,
-            collect=collect and (limit is not None or wait is not None),
+            start=None if start is None else _Places.of(start, "start", "earliest"),
+            until=None if until is None else _Places.of(until, "until", "latest"),
+            commit=until is None if commit is None else commit,
+            writes_topics=outputs,
+            collect=collect and (limit is not None or wait is not None or until is not None),
             metadata=metadata,
             confirm_lost_state=confirm_lost_state,
         )
@@ -576,6 +632,32 @@ class Application:
         """
         return Producer(self._log, list(self._topics.values()))
 
+    def get_consumer(self, auto_commit_enable: bool = True) -> Consumer:
+        """Make a consumer of records, to be used in a ``with`` block.
+
+        Its group is the application's name: a program either runs data frames or
+        reads by consumers.
+
+        Parameters
+        ----------
+        auto_commit_enable
+            Commit what was handed out every five seconds and when it is closed;
+            otherwise only `Consumer.commit` does.
+
+        Examples
+        --------
+        >>> with app.get_producer() as producer:
+        ...     producer.produce("telemetry", value={"speed": 12.5}, key="car-1")
+        >>> with app.get_consumer(auto_commit_enable=False) as consumer:
+        ...     consumer.subscribe(["telemetry"])
+        ...     message = consumer.poll(5.0)
+        ...     consumer.commit(message)
+        >>> message.value()
+        b'{"speed":12.5}'
+        """
+        consumer = self._log.consumer(self._config.name, self._config.auto_offset_reset)
+        return Consumer(consumer, auto_commit_enable=auto_commit_enable)
+
     def read_topic(
         self,
         topic: str | Topic,
@@ -610,6 +692,16 @@ class Application:
 
     def __repr__(self) -> str:
         return f"Application(name={self._config.name!r}, directory={str(self._config.directory)!r})"
+
+
+def _offset_reset(asked: OffsetReset) -> Literal["earliest", "latest", "error"] | int:
+    names: tuple[Literal["earliest", "latest", "error"], ...] = ("earliest", "latest", "error")
+    for name in names:
+        if asked == name:
+            return name
+    if isinstance(asked, str) and not asked[:1].isdigit():
+        _choice(asked, "auto_offset_reset", (*names, "2026-11-27T12:00"))
+    return moment_ms(asked, "auto_offset_reset")
 
 
 def _guarantee(asked: Guarantee | None, *, is_embedded: bool) -> Guarantee:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -22,6 +23,9 @@ OnError: TypeAlias = ErrorDecision | Callable[[DataError], ErrorDecision | bool]
 """A decision, or a function that takes it."""
 
 
+OffsetReset: TypeAlias = Literal["earliest", "latest", "error"] | int | str | datetime
+"""Where the first run begins: an end, nowhere, or a moment."""
+
 Guarantee: TypeAlias = Literal["at-least-once", "exactly-once"]
 GroupProtocol: TypeAlias = Literal["classic", "consumer"]
 
@@ -32,7 +36,7 @@ class ApplicationConfig:
 
     name: str
     directory: Path
-    auto_offset_reset: Literal["earliest", "latest", "error"]
+    auto_offset_reset: Literal["earliest", "latest", "error"] | int
     commit_interval: float | None
     commit_every: int
     workers: int | None
@@ -50,6 +54,7 @@ class ApplicationConfig:
     client_settings: dict[str, str] = field(default_factory=dict, repr=False)
     broker_availability_timeout: float | None = None
     metrics_port: int | None = None
+    state_dir: Path | None = None
 
     @property
     def consumer_group(self) -> str:
@@ -73,6 +78,11 @@ class ApplicationConfig:
             directory=self.directory,
             commit_interval=self.commit_interval,
         )
+
+    @property
+    def state_directory(self) -> Path:
+        """Where state that does not fit into memory is kept."""
+        return self.state_dir or self.directory / "state"
 
     @property
     def auto_create_partitions(self) -> int | None:

@@ -12,17 +12,18 @@ use crate::rows::{KeyFormats, delivered_rows};
 use crate::sink::UserSink;
 use crate::source::UserSource;
 use headwater::core::env::Env;
-use headwater::core::{DataError, Error, Result};
+use headwater::core::{DataError, Error, Position, Result, TopicPartition};
 use headwater::operators::Function;
 use headwater::plan::LogicalPlan;
 use headwater::{
-    Application, Decision, Ended, ErrorPolicy, Host, OffsetReset, Report, RunOptions, Settings,
-    Start, Stopper,
+    Application, Decision, Ended, ErrorPolicy, Host, OffsetReset, Places, Report, RunOptions,
+    Settings, Start, Stopper,
 };
 use headwater_gateway::Endpoint;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use std::time::Duration;
 #[derive(FromPyObject)]
 pub(crate) struct SettingsInput {
     name: String,
-    auto_offset_reset: String,
+    auto_offset_reset: ResetInput,
     commit_interval: Option<f64>,
     commit_every: u64,
     workers: Option<usize>,
@@ -39,9 +40,60 @@ pub(crate) struct SettingsInput {
     max_out_of_orderness_ms: i64,
     max_future_ms: i64,
     state_memory_max: usize,
+    state_directory: PathBuf,
     auto_create_partitions: Option<u32>,
     broker_availability_timeout: Option<f64>,
     metrics_port: Option<u16>,
+}
+
+/// `"earliest"`, `"latest"`, `"error"`, or milliseconds.
+#[derive(FromPyObject)]
+pub(crate) enum ResetInput {
+    Time(i64),
+    Name(String),
+}
+
+impl ResetInput {
+    pub(crate) fn reset(self) -> PyResult<OffsetReset> {
+        Ok(match self {
+            ResetInput::Time(time_ms) => OffsetReset::Time(time_ms),
+            ResetInput::Name(name) if name == "earliest" => OffsetReset::Earliest,
+            ResetInput::Name(name) if name == "latest" => OffsetReset::Latest,
+            ResetInput::Name(name) if name == "error" => OffsetReset::Error,
+            ResetInput::Name(other) => {
+                return Err(PyValueError::new_err(format!(
+                    "auto_offset_reset must be \"earliest\", \"latest\", \"error\" or a time, not \
+                     {other:?}"
+                )));
+            }
+        })
+    }
+}
+
+/// Places in topics: an end of them, a time, or offsets.
+#[derive(FromPyObject)]
+struct PlacesInput {
+    edge: Option<String>,
+    time_ms: Option<i64>,
+    offsets: Vec<(String, u32, u64)>,
+}
+
+impl From<PlacesInput> for Places {
+    fn from(input: PlacesInput) -> Places {
+        match (input.edge.as_deref(), input.time_ms) {
+            (Some("earliest"), _) => Places::Beginning,
+            (Some(_), _) => Places::End,
+            (None, Some(time_ms)) => Places::Time(time_ms),
+            (None, None) => Places::Positions(
+                (input.offsets.into_iter())
+                    .map(|(topic, partition, offset)| {
+                        let partition = TopicPartition::new(topic, partition);
+                        (partition, Position::from_offset(offset))
+                    })
+                    .collect(),
+            ),
+        }
+    }
 }
 
 /// How one run begins and ends.
@@ -49,8 +101,10 @@ pub(crate) struct SettingsInput {
 pub(crate) struct OptionsInput {
     count: Option<u64>,
     timeout: Option<f64>,
-    from_earliest: bool,
+    start: Option<PlacesInput>,
+    until: Option<PlacesInput>,
     commit: bool,
+    writes_topics: bool,
     collect: bool,
     metadata: bool,
     confirm_lost_state: bool,
@@ -97,18 +151,8 @@ fn duration(seconds: f64) -> PyResult<Duration> {
 
 impl SettingsInput {
     fn settings(self, py: Python<'_>) -> PyResult<Settings> {
-        let auto_offset_reset = match self.auto_offset_reset.as_str() {
-            "earliest" => OffsetReset::Earliest,
-            "latest" => OffsetReset::Latest,
-            "error" => OffsetReset::Error,
-            other => {
-                return Err(PyValueError::new_err(format!(
-                    "auto_offset_reset must be \"earliest\", \"latest\" or \"error\", not {other:?}"
-                )));
-            }
-        };
         Ok(Settings {
-            auto_offset_reset,
+            auto_offset_reset: self.auto_offset_reset.reset()?,
             commit_interval: self.commit_interval.map(duration).transpose()?,
             commit_every: self.commit_every,
             workers: self.workers,
@@ -117,6 +161,7 @@ impl SettingsInput {
             max_out_of_orderness_ms: self.max_out_of_orderness_ms,
             max_future_ms: self.max_future_ms,
             state_memory_max: self.state_memory_max,
+            state_directory: Some(self.state_directory),
             auto_create_partitions: self.auto_create_partitions,
             broker_availability_timeout: self
                 .broker_availability_timeout
@@ -243,12 +288,13 @@ pub(crate) fn run<'py>(
     let run_options = RunOptions {
         count: options.count,
         timeout: options.timeout.map(duration).transpose()?,
-        start: if options.from_earliest {
-            Start::Earliest
-        } else {
-            Start::Committed
+        start: match options.start {
+            Some(places) => Start::At(places.into()),
+            None => Start::Committed,
         },
+        until: options.until.map(Places::from),
         commit: options.commit,
+        writes_topics: options.writes_topics,
         collect: options.collect,
         confirm_lost_state: options.confirm_lost_state,
     };

@@ -11,13 +11,15 @@
 //! application, host      a run: settings, callbacks, signals, results
 //! source, sink           sources and sinks written in Python, and the built-in ones
 //! metrics                what an application has done
-//! log, producer, reader  the embedded log: topics, appending, reading
+//! log, producer, consumer, reader
+//!                        the log: topics, appending, reading
 //! error                  the one mapping from errors to exceptions
 //! ```
 
 mod application;
 mod builtin;
 mod cli;
+mod consumer;
 mod error;
 mod expr;
 mod format;
@@ -49,6 +51,8 @@ mod _native {
     use crate::application::{PyStopper, clear_state, explain, run};
     #[pymodule_export]
     use crate::cli::cli_main;
+    #[pymodule_export]
+    use crate::consumer::PyConsumer;
     #[pymodule_export]
     use crate::expr::PyExpr;
     #[pymodule_export]

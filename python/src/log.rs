@@ -1,5 +1,7 @@
 //! `_native.Log`: the embedded log, opened once by an application.
 
+use crate::application::ResetInput;
+use crate::consumer::PyConsumer;
 use crate::error::raise;
 use crate::format;
 use crate::producer::PyProducer;
@@ -157,6 +159,15 @@ impl PyLog {
     /// A producer; `defaults` says how topics are made that are missing.
     fn producer(&self, py: Python<'_>, config: ConfigInput) -> PyResult<PyProducer> {
         PyProducer::new(py, Arc::clone(&self.log), config.into())
+    }
+
+    /// A consumer of a group.
+    fn consumer(&self, group: String, reset: ResetInput) -> PyResult<PyConsumer> {
+        Ok(PyConsumer::new(
+            Arc::clone(&self.log),
+            group,
+            reset.reset()?,
+        ))
     }
 
     /// Reads what a topic holds now.

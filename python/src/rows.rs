@@ -132,10 +132,12 @@ pub(crate) fn delivered_rows<'py>(
         .collect()
 }
 
-/// How the keys of a partition are read.
+/// How the keys of a partition are read. (Of several patterns the first counts.)
 pub(crate) fn key_format(formats: &KeyFormats, partition: &TopicPartition) -> TextFormat {
+    let by_pattern = || formats.iter().find(|(name, _)| name.starts_with('^'));
     formats
         .get(&*partition.topic)
+        .or_else(|| by_pattern().map(|(_, format)| format))
         .copied()
         .unwrap_or(TextFormat::Bytes)
 }
