@@ -123,7 +123,9 @@ def fill(brokers: str, records: int) -> int:
     chance = random.Random(42)
     first_ms = int(time.time() * 1_000) - 86_400_000 // 2
     size = 0
-    writer = Producer({**CLIENT, "bootstrap.servers": brokers, "linger.ms": 50, "compression.type": "none"})
+    writer = Producer(
+        {**CLIENT, "bootstrap.servers": brokers, "linger.ms": 50, "compression.type": "none"}
+    )
     for number in range(records):
         driver = number * 7919 % KEYS
         timestamp = first_ms + number * STEP_MS
@@ -264,6 +266,7 @@ def latencies(brokers: str) -> list[float]:
     """Send records at a rate, and read them where they come out; milliseconds."""
     reader = Consumer(
         {
+            **CLIENT,
             "bootstrap.servers": brokers,
             "group.id": f"latency-{time.time_ns()}",
             "enable.auto.commit": False,
@@ -283,7 +286,7 @@ def latencies(brokers: str) -> list[float]:
                 if message.error() is None:
                     taken.append((time.time_ns() - int(message.value()[8:-1])) / 1e6)
 
-    thread = threading.Thread(target=read)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
     writer = Producer({**CLIENT, "bootstrap.servers": brokers, "linger.ms": 1})
     # Until the relay has begun, and then a while in which it settles.
@@ -307,7 +310,9 @@ def send_for(writer: Producer, seconds: float) -> None:
     while (elapsed := time.perf_counter() - started) < seconds:
         while sent < elapsed * FRESH_PER_SECOND:
             value = b'{"sent":%d}' % time.time_ns()
-            writer.produce("fresh", value, b"key-%d" % (sent % KEYS))
+            with contextlib.suppress(BufferError):
+                # One that finds no room is not sent, and has no latency.
+                writer.produce("fresh", value, b"key-%d" % (sent % KEYS))
             sent += 1
         writer.poll(0)
         time.sleep(0.001)

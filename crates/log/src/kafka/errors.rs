@@ -11,10 +11,6 @@ pub(super) fn class_of(fault: &Fault) -> Class {
         | code::INVALID_PRODUCER_EPOCH
         | code::PRODUCER_FENCED => Class::Fenced,
         code::INVALID_ARGUMENT
-        | code::UNKNOWN_TOPIC
-        | code::UNKNOWN_TOPIC_ID
-        | code::UNKNOWN_TOPIC_LOCAL
-        | code::UNKNOWN_PARTITION_LOCAL
         | code::MESSAGE_TOO_LARGE
         | code::INVALID_CONFIG
         | code::INVALID_RECORD
@@ -30,7 +26,8 @@ pub(super) fn class_of(fault: &Fault) -> Class {
         | code::INVALID_TOPIC => Class::Invalid,
         code::BAD_MESSAGE | code::BAD_COMPRESSION => Class::Internal,
         // Brokers come back, leaders are elected, quotas pass: what is not known to
-        // be final is tried again.
+        // be final is tried again. So is a topic that one broker does not know, which
+        // may be new: `Cluster::describe` says whether it is gone.
         _ => Class::Unavailable,
     }
 }

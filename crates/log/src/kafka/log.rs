@@ -61,7 +61,9 @@ impl Log for KafkaLog {
         if self.cluster.create(name, config)? {
             return Ok(true);
         }
-        let existing = self.topic(name)?;
+        // Another process may have made it just now, and not every broker knows yet.
+        let is_there = self.cluster.describe(name)?.is_some();
+        let existing = self.topic(name)?.filter(|_| is_there);
         let existing = existing.ok_or_else(|| {
             Error::unavailable(format!("the topic is being deleted topic=`{name}`"))
         })?;

@@ -134,8 +134,8 @@ impl Outbox {
                     return Ok(Queued::Until(index));
                 }
                 Err(fault) => {
-                    let doing = format!("appending to {}", entry.partition);
-                    return Err(errors::client_error(&doing, &self.client, &fault));
+                    let partition = entry.partition.clone();
+                    return Err(self.why_failed(&partition, &fault));
                 }
             }
         }
