@@ -178,7 +178,10 @@ fn topics_are_listed() -> Result<()> {
          pair       2           2        7 days, 4 GiB a partition\n\
          telemetry  1           4        7 days, 4 GiB a partition\n"
     );
-    assert_eq!(answer.err, "hint: --all shows internal topics too internal=`2`\n");
+    assert_eq!(
+        answer.err,
+        "hint: --all shows internal topics too internal=`2`\n"
+    );
     fixture.check(
         "topics list --orphaned",
         &[
