@@ -56,7 +56,7 @@ app = hw.Application()
 sdf = app.dataframe("in")
 sdf.drop("x", inplace=True)
 sdf.tumbling_window("1s")
-app.run(start="latest")
+app.run(count="3")
 hw.Application(on_error="ignore")
 """
 
