@@ -2,7 +2,7 @@
 
 use crate::input::Input;
 use headwater_core::RecordsBuilder;
-use headwater_state::{KeyWriter, KeyedStore, Mark, StateStore, ValueWriter};
+use headwater_state::{KeyWriter, KeyedStore, Mark, StateStore, StoredEntry, ValueWriter};
 use std::collections::BTreeMap;
 
 /// A key or value of a changelog: any bytes, or well-formed parts.
@@ -43,6 +43,8 @@ pub(crate) fn restore(bytes: &[u8]) {
     let mut store = KeyedStore::new(1_000);
     while !input.is_empty() {
         let (key, value) = (changelog_key(&mut input), changelog_value(&mut input));
+        let shown = StoredEntry::of_keyed(&key, value.as_deref().unwrap_or_default());
+        std::hint::black_box(shown.is_ok());
         if store.restore(&key, value.as_deref()).is_err() {
             return;
         }

@@ -4,7 +4,7 @@
 use crate::input::Input;
 use crate::state::{changelog_key, changelog_value};
 use headwater_core::{Batch, RecordsBuilder, TopicPartition};
-use headwater_operators::{Functions, Operator, Step, StepTimes, Window};
+use headwater_operators::{Functions, Operator, Step, StepTimes, Window, stored_window};
 use headwater_plan::{Aggregate, AggregateFunction, Closing, Emit, WindowLength, WindowSpec, col};
 
 fn spec(input: &mut Input<'_>) -> WindowSpec {
@@ -71,6 +71,8 @@ pub(crate) fn restore(bytes: &[u8]) {
             damage(&mut records[at], &mut input);
             records[at].clone()
         };
+        let shown = stored_window(&key, value.as_deref().unwrap_or_default());
+        std::hint::black_box(shown.is_ok());
         let store = window.store().expect("a window has a store");
         if store.restore(&key, value.as_deref()).is_err() {
             return;
@@ -86,6 +88,9 @@ pub(crate) fn restore(bytes: &[u8]) {
     for (key, value) in records {
         let restored = store.restore(&key, value.as_deref());
         restored.expect("what a window writes it can read");
+        if let Some(value) = value {
+            stored_window(&key, &value).expect("what a window writes can be shown");
+        }
     }
 }
 

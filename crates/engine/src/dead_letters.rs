@@ -291,51 +291,65 @@ fn each(
 }
 
 /// What has been sent of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Sent {
     /// Everything before it.
     position: Option<Position>,
-    /// And these offsets after it.
-    offsets: BTreeSet<u64>,
+    /// And these offsets after it: ranges, first to last.
+    ranges: BTreeMap<u64, u64>,
 }
 
 fn sent(committed: Vec<(TopicPartition, Committed)>) -> Result<BTreeMap<TopicPartition, Sent>> {
     let one = |(partition, committed): (TopicPartition, Committed)| {
-        let damaged = || {
+        let ranges = ranges_of(&committed.metadata).ok_or_else(|| {
             Error::internal(format!(
                 "what is remembered of replays is damaged partition=`{partition}`"
             ))
-        };
-        let text = String::from_utf8(committed.metadata).map_err(|_| damaged())?;
-        let mut offsets = BTreeSet::new();
-        for range in text.split_terminator(',') {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let parsed = |text: &str| text.parse::<u64>().map_err(|_| damaged());
-            offsets.extend(parsed(first)?..=parsed(last)?);
-        }
+        })?;
         let sent = Sent {
             position: Some(committed.position),
-            offsets,
+            ranges,
         };
         Ok((partition, sent))
     };
     committed.into_iter().map(one).collect()
 }
 
+/// Reads what [`Sent::committed`] wrote: `3,7-9`.
+fn ranges_of(metadata: &[u8]) -> Option<BTreeMap<u64, u64>> {
+    let text = std::str::from_utf8(metadata).ok()?;
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    };
+    text.split_terminator(',').map(range).collect()
+}
+
 impl Sent {
     fn contains(&self, position: Position) -> bool {
+        let in_range = |offset: u64| {
+            let mut before = self.ranges.range(..=offset);
+            before.next_back().is_some_and(|(_, &last)| offset <= last)
+        };
         self.position.is_some_and(|before| position < before)
-            || position
-                .offset()
-                .is_some_and(|at| self.offsets.contains(&at))
+            || position.offset().is_some_and(in_range)
     }
 
     fn add(&mut self, position: Position) -> Result<()> {
         let offset = position.offset().ok_or_else(|| {
             Error::invalid("single dead letters can be sent on logs with offsets only")
         })?;
-        if !self.contains(position) {
-            self.offsets.insert(offset);
+        if self.contains(position) {
+            return Ok(());
+        }
+        let after = offset.checked_add(1);
+        let last = after.and_then(|after| self.ranges.remove(&after));
+        let last = last.unwrap_or(offset);
+        match self.ranges.range_mut(..offset).next_back() {
+            Some((_, end)) if *end + 1 == offset => *end = last,
+            _ => {
+                self.ranges.insert(offset, last);
+            }
         }
         Ok(())
     }
@@ -344,20 +358,13 @@ impl Sent {
     fn settle(&mut self, before: Position) {
         self.position = self.position.max(Some(before));
         let position = self.position;
-        self.offsets.retain(|&offset| {
-            position.is_none_or(|before| before <= Position::from_offset(offset))
-        });
+        let is_after =
+            |last: u64| position.is_none_or(|before| before <= Position::from_offset(last));
+        self.ranges.retain(|_, last| is_after(*last));
     }
 
     fn committed(&self, start: Position) -> Result<Committed> {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for &offset in &self.offsets {
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == offset => *last = offset,
-                _ => ranges.push((offset, offset)),
-            }
-        }
-        let ranges = ranges.iter().map(|(first, last)| match first == last {
+        let ranges = self.ranges.iter().map(|(first, last)| match first == last {
             true => first.to_string(),
             false => format!("{first}-{last}"),
         });
@@ -365,8 +372,8 @@ impl Sent {
         if Committed::METADATA_BYTES_MAX < metadata.len() {
             return Err(Error::invalid(format!(
                 "too many single dead letters have been sent to remember them; send the rest \
-                 together letters=`{}`",
-                self.offsets.len()
+                 together ranges=`{}`",
+                self.ranges.len()
             )));
         }
         Ok(Committed {
@@ -428,5 +435,57 @@ impl DeadLetter {
             self.timestamp,
             Some(headers.into()),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64) -> Position {
+        Position::from_offset(offset)
+    }
+
+    #[test]
+    fn what_was_sent_is_remembered_in_few_bytes() -> Result<()> {
+        let mut sent = Sent {
+            position: Some(at(2)),
+            ..Sent::default()
+        };
+        for offset in [9, 5, 7, 6, 1, 12, 5, u64::MAX] {
+            sent.add(at(offset))?;
+        }
+        let committed = sent.committed(at(0))?;
+        let last = u64::MAX;
+        assert_eq!(
+            String::from_utf8_lossy(&committed.metadata),
+            format!("5-7,9,12,{last}")
+        );
+        assert_eq!(ranges_of(&committed.metadata), Some(sent.ranges.clone()));
+        let known: Vec<u64> = (0..14)
+            .filter(|&offset| sent.contains(at(offset)))
+            .collect();
+        assert_eq!(known, [0, 1, 5, 6, 7, 9, 12]);
+        sent.settle(at(9));
+        sent.settle(at(3));
+        assert_eq!(sent.position, Some(at(9)));
+        assert_eq!(sent.ranges, [(9, 9), (12, 12), (last, last)].into());
+        for damaged in ["x", "3-", "1,,2", "-1", "\u{ff}"] {
+            assert_eq!(ranges_of(damaged.as_bytes()), None, "{damaged}");
+        }
+        // One that is damaged asks for no memory.
+        assert!(ranges_of(b"0-18446744073709551615").is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn more_than_a_commit_can_hold_is_refused() -> Result<()> {
+        let mut sent = Sent::default();
+        for offset in 0..1_000 {
+            sent.add(at(offset * 2 + 10_000))?;
+        }
+        let error = sent.committed(at(0)).expect_err("it is too long");
+        assert!(error.to_string().contains("ranges=`1000`"), "{error}");
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use headwater::{
 };
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::faulty::{Faults, FaultyLog};
@@ -151,8 +151,9 @@ fn a_stop_in_trouble_ends_at_the_last_commit() {
     let stopper = application.stopper();
     let mut registry = Registry::default();
     let own = Arc::clone(&faults);
+    let has_stopped = AtomicBool::new(false);
     let frame = registry.apply(&DataFrame::topic("in"), "stop", move |row| {
-        if row["id"] == 75 {
+        if row["id"] == 75 && !has_stopped.swap(true, Ordering::Relaxed) {
             own.takes_nothing.store(true, Ordering::Relaxed);
             stopper.stop();
         }
