@@ -100,7 +100,7 @@ impl Patterns {
         let mut taken: BTreeSet<&str> =
             plan.inputs().map(|(_, input)| &*input.topic.name).collect();
         for (pattern, regex) in &self.all {
-            let of_pattern = matches.entry(Arc::clone(pattern)).or_insert_with(Vec::new);
+            let of_pattern = matches.entry(Arc::clone(pattern)).or_default();
             for topic in &topics {
                 let name = topic.name.as_str();
                 if !is_input(name) || !regex.is_match(name) {
