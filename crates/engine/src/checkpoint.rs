@@ -115,6 +115,10 @@ impl Worker {
                     drain(slot, Some(&mut **transactor))?;
                     announce(slot, started, &mut **transactor)?;
                 }
+                if fault!("spilled-before-commit") {
+                    let mut slots = self.tasks.values_mut();
+                    slots.try_for_each(TaskSlot::settle_stores)?;
+                }
                 let shared = &self.common.shared;
                 let (tasks, epoch) = (&mut self.tasks, self.epoch.number);
                 let mut others = std::mem::take(&mut self.first_positions);

@@ -19,7 +19,7 @@ use crate::application::Application;
 use crate::metrics::Metrics;
 use crate::worker::TaskSlot;
 use headwater_core::env::Clock;
-use headwater_core::{Class, Error, Position, Result, TopicPartition};
+use headwater_core::{Class, Error, Position, Result, TopicPartition, fault};
 use headwater_log::{FetchLimits, Fetched, Log};
 use headwater_state::StateStore;
 use std::collections::BTreeMap;
@@ -345,7 +345,11 @@ impl Replayed<'_> {
         metrics.restored(&self.changelog, before + records, (self.left.at, end));
         let passed = distance(at, self.left.at);
         self.meter.done.fetch_add(passed, Ordering::Relaxed);
-        self.store.settle(self.left.at)?;
+        self.store
+            .settle_restoring(match fault!("restored-too-far") {
+                true => end,
+                false => self.left.at,
+            })?;
         self.store.check()?;
         Ok(true)
     }

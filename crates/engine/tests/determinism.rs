@@ -207,7 +207,7 @@ type Given = Vec<(&'static str, Row)>;
 impl Oracle {
     fn new(plan: &Plan) -> Oracle {
         let windows = |rules: &Rules, field| {
-            let mut windows = Windows::new(*rules, field);
+            let mut windows = Windows::new(*rules, field, false);
             windows.collects = rules.is_final;
             Some(windows)
         };
@@ -298,7 +298,8 @@ impl Oracle {
         let first = self.first.as_mut().expect("the plan has a window");
         let mut emitted = Vec::new();
         for row in &rows {
-            emitted.extend(first.record(row, watermark)?);
+            let (closed, own) = first.record(row, watermark)?;
+            emitted.extend(closed.into_iter().chain(own));
         }
         self.emitted(emitted, None)
     }
@@ -319,7 +320,7 @@ impl Oracle {
         let mut results = Vec::new();
         for row in emitted {
             match second.record(&row, watermark) {
-                Ok(rows) => results.extend(rows),
+                Ok((closed, own)) => results.extend(closed.into_iter().chain(own)),
                 Err(_) => self.dead_rows.push(row.value.to_string()),
             }
         }
@@ -365,7 +366,7 @@ fn stateless(row: Row) -> Result<Given, String> {
     if !x.is_above(0) {
         return Ok(Vec::new());
     }
-    let y = x.times(Num::Int(2))?.add(Num::Int(1))?;
+    let y = x.times(Num::Int(2))?.plus(Num::Int(1))?;
     let mut row = row;
     let fields = row.value.as_object_mut().expect("an object");
     fields.insert("y".into(), y.json());

@@ -2,23 +2,31 @@
 //!
 //! Each folder of `tests/golden` is what a job left that was stopped in the middle:
 //! the log with topics, committed positions and changelogs, the files of the sinks
-//! and its input. `log-2` is of version 2 of the log. A folder is made once for each
-//! version of a format, and never changed:
+//! and its input. `log-2` is of version 2 of the log; in `log-2-spilled` the state of the
+//! job stands on disk. A folder is made once for each version of a format, and never
+//! changed:
 //!
 //! ```text
 //! HEADWATER_GOLDEN=crates/engine/tests/golden/log-3 \
 //!     cargo test --release -p headwater --test golden -- --exact make
 //! ```
+//!
+//! With `HEADWATER_KILL_STATE_MEMORY=1` the state spills.
 
 mod support;
 
 use headwater::RunOptions;
+use headwater::core::env::Env;
 use headwater::log::embedded::{EmbeddedLog, Options};
 use headwater::log::{Log, TopicConfig};
+use headwater::state::DiskStore;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use support::Seed;
-use support::lap_job::{check, child_directory, run, run_with, start, write_input};
+use support::lap_job::{
+    STATE_MEMORY, check, child_directory, run, run_with, start_by, write_input,
+};
 
 const ROWS: u64 = 600;
 const SEED: u64 = 0x601d;
@@ -58,6 +66,21 @@ fn make() {
     for lock in ["open.lock", "housekeeping.lock", "groups/job.lock"] {
         let _ = std::fs::remove_file(directory.join("log").join(lock));
     }
+    for store in stores(&directory) {
+        let _ = std::fs::remove_file(store.join("lock"));
+    }
+}
+
+/// The folders of the stores that have spilled.
+fn stores(directory: &Path) -> Vec<PathBuf> {
+    let folders = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect()
+    };
+    let tasks = folders(&directory.join("log/state/app-job"));
+    tasks.iter().flat_map(|task| folders(task)).collect()
 }
 
 #[test]
@@ -93,13 +116,33 @@ fn golden_directories_open_continue_and_restore() {
         // SQLite keeps the version of the log at byte 60 of its header.
         let bytes = std::fs::read(folder.path().join("log/log.db")).expect("a log");
         let version = u32::from_be_bytes(bytes[60..64].try_into().expect("four bytes"));
-        assert_eq!(name, format!("log-{version}"), "it is of that version");
+        let kind = name.strip_prefix(&format!("log-{version}"));
+        let kind = kind.expect("it is of that version");
+        let is_spilled = match kind {
+            "" => false,
+            "-spilled" => true,
+            other => panic!("a golden folder of no known kind: {other}"),
+        };
+        let stores = stores(folder.path());
+        assert_eq!(!stores.is_empty(), is_spilled, "{name}");
+        for store in stores {
+            // What cannot be read is rebuilt from the changelog, and that would do as well.
+            let mut store = DiskStore::open(&Env::system(), &store).expect("opens");
+            assert!(!store.header().is_empty(), "{name}: the store is known");
+            let visited = store.scan(&[], &mut |_, _| Ok(true));
+            visited.expect("its files are read");
+        }
         let before = std::fs::read_to_string(folder.path().join("input.csv"));
         let rows = input(folder.path());
         let after = std::fs::read_to_string(folder.path().join("input.csv"));
         assert_eq!(before.expect("a file"), after.expect("a file"), "{name}");
 
-        let output = start(folder.path()).wait_with_output().expect("waits");
+        let mut command = Command::new(std::env::current_exe().expect("a path"));
+        if is_spilled {
+            command.env(STATE_MEMORY, "1");
+        }
+        let child = start_by(command, folder.path());
+        let output = child.wait_with_output().expect("waits");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
@@ -116,5 +159,9 @@ fn golden_directories_open_continue_and_restore() {
         versions.push(version);
     }
     versions.sort_unstable();
-    assert_eq!(versions, [1, 2], "one for each version of the log");
+    let wanted = [1, 2, 2];
+    assert_eq!(
+        versions, wanted,
+        "one for each version of the log, and the state on disk"
+    );
 }

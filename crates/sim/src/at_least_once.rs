@@ -5,12 +5,14 @@
 //!
 //! - **Without state**: the rows are those of the model, each at least once, and no other.
 //! - **Counts**: a key's counts have no gap. A record that is counted again gets the next
-//!   count; one that the state knows and the output does not is a gap.
+//!   count, and what has expired begins at one; a count that the state knows and the output
+//!   does not is a gap.
 //! - **Windows** that time alone closes: each of the model's results is there, with
 //!   whatever numbers.
 
 use crate::check::{announced, text_of};
-use crate::oracle::{Model, Record, canonical, canonical_text};
+use crate::naive::{canonical, canonical_text};
+use crate::oracle::{Model, Record};
 use crate::simulation::Simulation;
 use crate::topology::{Segment, Step};
 use crate::world::WALL_MS;
@@ -29,9 +31,7 @@ pub(crate) fn check(simulation: &Simulation, segment: &Segment) -> Result<(), St
     let after = segment.steps.get(stateless + 1..).unwrap_or_default();
     match segment.steps.get(stateless) {
         None => check_stateless(simulation, segment),
-        Some(Step::Count(None)) if after.iter().all(keeps_counts) => {
-            check_counts(simulation, segment)
-        }
+        Some(Step::Count(_)) if after.iter().all(keeps_counts) => check_counts(simulation, segment),
         Some(Step::Window(rules, _))
             if rules.is_final && after.is_empty() && program.settings.idle_timeout.is_none() =>
         {
@@ -41,10 +41,12 @@ pub(crate) fn check(simulation: &Simulation, segment: &Segment) -> Result<(), St
     }
 }
 
-/// A step that neither drops rows nor changes their keys; one that fails takes the
-/// count back.
+/// A step that drops no rows; one that fails takes the count back.
 fn keeps_counts(step: &Step) -> bool {
-    matches!(step, Step::Double(_) | Step::FailSome(_) | Step::Tee(_))
+    !matches!(
+        step,
+        Step::FilterAbove(..) | Step::Window(..) | Step::Count(_)
+    )
 }
 
 /// What the model makes of the input as it stands in the log.
@@ -117,8 +119,16 @@ fn check_stateless(simulation: &Simulation, segment: &Segment) -> Result<(), Str
 }
 
 fn check_counts(simulation: &Simulation, segment: &Segment) -> Result<(), String> {
+    // A row may have another key since it was counted.
+    let counted = found(simulation, &segment.input).into_iter();
+    let counted = counted.filter_map(|((_, key, ..), row)| Some((id_of(&row)?, key)));
+    let counted: BTreeMap<i64, Option<String>> = counted.collect();
     let mut counts: BTreeMap<Option<String>, BTreeSet<i64>> = BTreeMap::new();
     for ((_, key, ..), row) in found(simulation, &segment.output) {
+        let key = id_of(&row)
+            .and_then(|id| counted.get(&id))
+            .unwrap_or(&key)
+            .clone();
         let count = row.get("count").and_then(Json::as_i64);
         counts.entry(key).or_default().extend(count);
     }
@@ -133,6 +143,10 @@ fn check_counts(simulation: &Simulation, segment: &Segment) -> Result<(), String
         }
     }
     Ok(())
+}
+
+fn id_of(row: &Json) -> Option<i64> {
+    row.get("id").and_then(Json::as_i64)
 }
 
 fn check_windows(simulation: &Simulation, segment: &Segment) -> Result<(), String> {

@@ -1,9 +1,35 @@
 //! Bugs that are planted to see whether the oracle finds them.
 //!
-//! Each is a mistake that somebody has made (`reference`: an issue of another
-//! project) or could make here. Those that a wrong log or disk can play are
-//! wrappers in this crate; the others are `fault!` points in the engine, which
-//! compile to nothing in a product.
+//! Each is a mistake that somebody has made or could make here. Those that a wrong log
+//! or disk can play are wrappers in this crate; the others are `fault!` points in the
+//! engine, which compile to nothing in a product.
+//!
+//! | The mistake, and who has made it | Here |
+//! |---|---|
+//! | positions committed before a flush | [`Bug::PositionsBeforeRecords`] |
+//! | a failed delivery report is ignored | [`Bug::DeliveryFailureIgnored`] |
+//! | what was written counts as restored (KAFKA-16017) | [`Bug::RestoredTooFar`] |
+//! | a store outlives an epoch that did not commit (KAFKA-20685) | [`Bug::SpilledBeforeCommit`] |
+//! | a changelog of one record counts as empty (Quix Streams 769) | [`Bug::OneChangelogRecordMissed`] |
+//! | contiguous offsets are expected (Quix Streams 1017) | [`Bug::ContiguousOffsets`] |
+//! | a commit in doubt is tried again (Jepsen) | [`Bug::UnknownRetried`] |
+//! | a commit in doubt is taken for one that happened: its state stays | [`Bug::UnknownTakenForDone`] |
+//! | nobody compares epochs: zombies | [`Bug::NoFencing`], [`Bug::KeptAfterComeback`] |
+//! | a failed sync is tried again | [`Bug::SyncRetried`] |
+//! | a file, a folder is not synced | [`Bug::NoSync`], [`Bug::NoDirectorySync`] |
+//! | the watermark is not kept (KAFKA-7994) | [`Bug::WatermarkForgotten`] |
+//! | what was fetched before a revoke is used (Quix Streams 1146) | [`Bug::FetchedBeforeRevoke`] |
+//! | dead letters leave outside the transaction | [`Bug::DeadLetterOutside`] |
+//! | a producer is dropped before it is flushed | [`Bug::DroppedUnflushed`] |
+//! | a key goes to another worker after a change of scale (Bytewax 0.14) | [`Bug::WrongPartitionAfterRestart`] |
+//! | uncommitted records are read | [`Bug::ReadUncommitted`] |
+//! | a restore stops at the last stable offset | [`Bug::RestoreToStableEnd`] |
+//! | a tick outside the commit | [`Bug::TickOutsideCommit`] |
+//! | a batch that runs again keeps its first overlay | [`Bug::RerunKeepsState`] |
+//! | at least once: a changelog before its outputs | [`Bug::ChangelogBeforeOutputs`] |
+//! | a closed-mark is forgotten at a restart | [`Bug::ClosedMarkForgotten`] |
+//! | floats summed per batch | [`Bug::PartialFloatSums`] |
+//! | no producer is replaced after a hidden timeout; sequences start anew (librdkafka) | what one client library does: `crates/log/tests/kafka` |
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +55,8 @@ pub enum Bug {
     WrongPartitionAfterRestart,
     /// A producer is dropped before it is flushed.
     DroppedUnflushed,
+    /// A delivery that failed is passed over.
+    DeliveryFailureIgnored,
     /// Readers see records of open and aborted transactions.
     ReadUncommitted,
     /// Under at-least-once, a changelog is sent before the outputs are acknowledged.
@@ -53,6 +81,10 @@ pub enum Bug {
     PartialFloatSums,
     /// The watermark is not restored.
     WatermarkForgotten,
+    /// A store that has been restored in part is marked as restored.
+    RestoredTooFar,
+    /// What an epoch did to a store goes to disk before the epoch commits.
+    SpilledBeforeCommit,
     /// A task is kept although another instance has had its partition meanwhile.
     KeptAfterComeback,
 }
@@ -70,6 +102,7 @@ impl Bug {
         Bug::FetchedBeforeRevoke,
         Bug::WrongPartitionAfterRestart,
         Bug::DroppedUnflushed,
+        Bug::DeliveryFailureIgnored,
         Bug::ReadUncommitted,
         Bug::ChangelogBeforeOutputs,
         Bug::NoSync,
@@ -81,6 +114,8 @@ impl Bug {
         Bug::ClosedMarkForgotten,
         Bug::PartialFloatSums,
         Bug::WatermarkForgotten,
+        Bug::RestoredTooFar,
+        Bug::SpilledBeforeCommit,
         Bug::KeptAfterComeback,
     ];
 
@@ -93,6 +128,8 @@ impl Bug {
             Bug::ClosedMarkForgotten => Some("closed-mark-forgotten"),
             Bug::PartialFloatSums => Some("partial-float-sums"),
             Bug::WatermarkForgotten => Some("watermark-forgotten"),
+            Bug::RestoredTooFar => Some("restored-too-far"),
+            Bug::SpilledBeforeCommit => Some("spilled-before-commit"),
             Bug::KeptAfterComeback => Some("kept-after-comeback"),
             _ => None,
         }

@@ -2,7 +2,8 @@
 
 use crate::at_least_once;
 use crate::log::Stored;
-use crate::oracle::{Model, Record, canonical, canonical_text};
+use crate::naive::{canonical, canonical_text};
+use crate::oracle::{Model, Record};
 use crate::simulation::Simulation;
 use crate::topology::{Segment, Step};
 use crate::world::WALL_MS;

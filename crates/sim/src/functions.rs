@@ -1,4 +1,5 @@
-//! Users' functions of the simulation: closures over JSON values.
+//! Users' functions of the simulation and of the engine's tests, which take this file as
+//! it is: closures over JSON values.
 
 use headwater::core::arrow::buffer::Buffer;
 use headwater::core::{
@@ -12,7 +13,7 @@ use serde_json::Value as Json;
 use std::sync::Arc;
 
 /// What a record function does: the rows it gives, or why it fails.
-type Body =
+pub type Body =
     dyn Fn(&Json, &mut KeyedState<'_>) -> std::result::Result<Vec<Json>, String> + Send + Sync;
 
 struct RecordFunction(Box<Body>);
@@ -20,15 +21,18 @@ struct RecordFunction(Box<Body>);
 /// Each row of a batch as JSON.
 fn parsed(rows: &Rows) -> Vec<Json> {
     let Rows::Json(rows) = rows else {
-        return Vec::new();
+        panic!("rows are JSON here")
     };
     let mut rows = rows.clone();
-    rows.prepare_to_write();
+    assert!(
+        rows.prepare_to_write().is_empty(),
+        "functions see sound rows only"
+    );
     (0..rows.len())
         .map(|row| {
             let mut text = Vec::new();
             match rows.write_row(row, &mut text) {
-                Ok(true) => serde_json::from_slice(&text).unwrap_or(Json::Null),
+                Ok(true) => serde_json::from_slice(&text).expect("sound JSON"),
                 _ => Json::Null,
             }
         })
@@ -57,6 +61,7 @@ impl Function for RecordFunction {
         for (row, result) in self.each(call).into_iter().enumerate() {
             match result {
                 Ok(made) => {
+                    assert!(is_expand || made.len() == 1, "one row for each row");
                     for value in made {
                         let written = value.to_string();
                         spans.push(Span {
@@ -91,75 +96,110 @@ impl Function for RecordFunction {
 
     fn values(&self, call: Call<'_>, _wants: Wants) -> Result<Evaluated> {
         let mut builder = ColumnBuilder::with_capacity(call.batch.len());
-        for _ in 0..call.batch.len() {
-            builder.push(ValueRef::Null);
+        let mut errors = Vec::new();
+        for (row, result) in self.each(call).into_iter().enumerate() {
+            match result {
+                Ok(made) => builder.push(ValueRef::Bool(made == [Json::Bool(true)])),
+                Err(reason) => {
+                    builder.push(ValueRef::Null);
+                    errors.push(RowError {
+                        row: row as u32,
+                        error: DataError::new(reason),
+                    });
+                }
+            }
         }
         Ok(Evaluated {
             column: builder.finish(),
-            errors: Vec::new(),
+            errors,
         })
     }
 
     fn batch(&self, _: &[(Box<str>, Column)], _: BatchForm) -> Result<Vec<(Box<str>, Column)>> {
-        Err(headwater::Error::invalid(
-            "the simulation has no batch functions",
-        ))
+        unreachable!("there are no batch functions here")
     }
 
     fn invoke(&self, _: Option<&str>, _: &[ValueRef<'_>]) -> Result<Value> {
-        Err(headwater::Error::invalid(
-            "the simulation has no aggregators of its own",
-        ))
+        unreachable!("there are no aggregators of a user here")
     }
 }
 
 /// The functions of one program, and steps that call them.
 #[derive(Default)]
-pub(crate) struct Registry {
-    pub(crate) functions: Functions,
+pub struct Registry {
+    /// By their numbers.
+    pub functions: Functions,
     next: u32,
 }
 
 impl Registry {
-    /// Rows for each row, with the key's state if `is_stateful`.
-    pub(crate) fn apply(
+    fn add(&mut self, name: &str, shape: FunctionShape, body: Box<Body>) -> FunctionRef {
+        self.next += 1;
+        self.functions
+            .insert(self.next, Arc::new(RecordFunction(body)));
+        FunctionRef {
+            id: self.next,
+            name: name.into(),
+            line: None,
+            shape,
+            reads: Vec::new(),
+        }
+    }
+
+    /// One row for each row, without state.
+    pub fn apply(
         &mut self,
         frame: &DataFrame,
         name: &str,
-        is_stateful: bool,
+        body: impl Fn(&Json) -> std::result::Result<Json, String> + Send + Sync + 'static,
+    ) -> DataFrame {
+        let body = Box::new(move |row: &Json, _: &mut KeyedState<'_>| Ok(vec![body(row)?]));
+        let function = self.add(name, FunctionShape::default(), body);
+        frame.then(Op::Apply(function))
+    }
+
+    /// Keeps the rows for which `body` is true.
+    pub fn filter(
+        &mut self,
+        frame: &DataFrame,
+        name: &str,
+        body: impl Fn(&Json) -> std::result::Result<bool, String> + Send + Sync + 'static,
+    ) -> DataFrame {
+        let body =
+            Box::new(move |row: &Json, _: &mut KeyedState<'_>| Ok(vec![Json::Bool(body(row)?)]));
+        let function = self.add(name, FunctionShape::default(), body);
+        frame.then(Op::FilterBy(function))
+    }
+
+    /// Any number of rows for each row, with the key's state.
+    pub fn stateful(
+        &mut self,
+        frame: &DataFrame,
+        name: &str,
+        is_expand: bool,
         body: impl Fn(&Json, &mut KeyedState<'_>) -> std::result::Result<Vec<Json>, String>
         + Send
         + Sync
         + 'static,
     ) -> DataFrame {
-        self.next += 1;
-        let function = Arc::new(RecordFunction(Box::new(body)));
-        self.functions.insert(self.next, function);
-        frame.then(Op::Apply(FunctionRef {
-            id: self.next,
-            name: name.into(),
-            line: None,
-            shape: FunctionShape {
-                is_expand: is_stateful,
-                is_stateful,
-                ..FunctionShape::default()
-            },
-            reads: Vec::new(),
-        }))
+        let shape = FunctionShape {
+            is_expand,
+            is_stateful: true,
+            ..FunctionShape::default()
+        };
+        let function = self.add(name, shape, Box::new(body));
+        frame.then(Op::Apply(function))
     }
 }
 
-/// Counts a key's rows, for ever or until the key has been silent for `ttl_ms`.
-pub(crate) fn count(state: &mut KeyedState<'_>, ttl_ms: Option<i64>) -> i64 {
-    if state.has_clock() {
-        state.advance_clock();
-    }
-    let known = state.get(b"count");
+/// Adds to a number that a key keeps under `name`; returns the new one.
+pub fn add_to(state: &mut KeyedState<'_>, name: &str, amount: i64) -> i64 {
+    let known = state.get(name.as_bytes());
     let before: i64 = known
         .as_deref()
         .and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok())
         .unwrap_or(0);
-    let after = before + 1;
-    state.set(b"count", after.to_string().as_bytes(), ttl_ms);
+    let after = before + amount;
+    state.set(name.as_bytes(), after.to_string().as_bytes(), None);
     after
 }

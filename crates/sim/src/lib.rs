@@ -13,7 +13,7 @@
 //! world       time, turns, lives of processes                     `world`
 //! log, disk   what is outside, and what it does wrong             `log`, `disk`
 //! simulation  one run: chaos, calm, check                         `simulation`
-//! oracle      what must come out                                  `oracle`, `check`, `at_least_once`
+//! oracle      what must come out                                  `naive`, `oracle`, `check`, `at_least_once`
 //! shrink      a failing script made short                         `shrink`
 //! scenario    a program and its results as a file, for Python     `scenario`
 //! bug         what is planted to see whether the oracle is good   `bug`
@@ -25,6 +25,7 @@ mod check;
 mod disk;
 mod functions;
 mod log;
+mod naive;
 mod oracle;
 mod scenario;
 mod script;
@@ -37,8 +38,10 @@ mod world;
 
 pub use bug::Bug;
 pub use disk::SimDisk;
+pub use functions::{Body, Registry, add_to};
 pub use log::{Nature, SimLog, SimLogHandle, Stored};
-pub use oracle::{Counted, Model, Record, Row, Rules, canonical, canonical_text};
+pub use naive::{Num, Operand, Row, Rules, Windows, canonical, canonical_text};
+pub use oracle::{Counted, Model, Record};
 pub use scenario::scenario;
 pub use script::{Input, Loading, Script};
 pub use seed::Seed;

@@ -3,7 +3,7 @@
 use crate::log::Nature;
 use crate::seed::Seed;
 use crate::topology::Topology;
-use crate::trouble::{Fault, Trouble};
+use crate::trouble::{Call, Fault, Trouble};
 use crate::world::WALL_MS;
 
 /// A record that a loader puts into the first topic.
@@ -62,6 +62,15 @@ impl Script {
         if own.hits(6) {
             // Instances come and go all the time.
             faults.extend((0..12).map(|_| Fault::rebalance(&mut own, processes)));
+        }
+        if topology.programs.iter().any(|known| known.is_repeating) {
+            // At least once is a matter of the order in a commit.
+            faults.extend((0..2).map(|_| Fault {
+                process: own.below(processes as u64) as usize,
+                call: Call::InCommit,
+                nth: own.below(16),
+                trouble: Trouble::Kill,
+            }));
         }
         // A file has no fencing: a zombie that writes it would need a lock, which the
         // embedded log has and this one has not.

@@ -1,10 +1,11 @@
 //! Random programs: what runs in a simulation.
 
 use crate::disk::STATE_FOLDER;
-use crate::functions::{Registry, count};
-use crate::oracle::Rules;
+use crate::functions::Registry;
+use crate::naive::Rules;
 use crate::seed::Seed;
 use headwater::operators::Functions;
+use headwater::state::KeyedState;
 use headwater::{
     Aggregate, AggregateFunction, Closing, DataFrame, Emit, ErrorPolicy, Settings, WindowLength,
     WindowSpec, col,
@@ -140,7 +141,7 @@ impl Topology {
                         false => *seed.pick(&[1, 1, 2, 3]),
                     },
                     // Of what a file holds under at-least-once nothing is said here.
-                    is_repeating: !has_sink && seed.hits(5),
+                    is_repeating: !has_sink && seed.hits(4),
                     has_own_folders: seed.hits(2),
                     settings: random_settings(seed, ["first", "second"][number], has_sink),
                 }
@@ -218,11 +219,11 @@ impl Topology {
                     Step::Double(field) => frame.assign("y", col(field) * 2 + 1),
                     Step::FailSome(divisor) => {
                         let divisor = *divisor;
-                        registry.apply(&frame, &name, false, move |row, _| fail_some(row, divisor))
+                        registry.apply(&frame, &name, move |row| fail_some(row, divisor))
                     }
                     Step::Count(ttl_ms) => {
                         let ttl_ms = *ttl_ms;
-                        registry.apply(&frame, &name, true, move |row, state| {
+                        registry.stateful(&frame, &name, true, move |row, state| {
                             let count = count(state, ttl_ms);
                             count_rows(row, count)
                         })
@@ -357,6 +358,21 @@ fn spec(rules: &Rules, field: &str, name: &str) -> WindowSpec {
     }
 }
 
+/// Counts a key's rows, for ever or until the key has been silent for `ttl_ms`.
+fn count(state: &mut KeyedState<'_>, ttl_ms: Option<i64>) -> i64 {
+    if state.has_clock() {
+        state.advance_clock();
+    }
+    let known = state.get(b"count");
+    let before: i64 = known
+        .as_deref()
+        .and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok())
+        .unwrap_or(0);
+    let after = before + 1;
+    state.set(b"count", after.to_string().as_bytes(), ttl_ms);
+    after
+}
+
 /// The id of a row.
 fn id_of(row: &Json) -> i64 {
     row.get("id").and_then(Json::as_i64).unwrap_or(-1)
@@ -366,7 +382,7 @@ fn id_of(row: &Json) -> i64 {
 ///
 /// # Errors
 /// Why the row fails.
-pub fn fail_some(row: &Json, divisor: i64) -> Result<Vec<Json>, String> {
+pub fn fail_some(row: &Json, divisor: i64) -> Result<Json, String> {
     if id_of(row) % divisor == 0 {
         return Err("an id that fails".into());
     }
@@ -374,7 +390,7 @@ pub fn fail_some(row: &Json, divisor: i64) -> Result<Vec<Json>, String> {
     if let Json::Object(fields) = &mut row {
         fields.insert("ok".into(), true.into());
     }
-    Ok(vec![row])
+    Ok(row)
 }
 
 /// What a row becomes whose key has been counted: every fifth comes twice, every

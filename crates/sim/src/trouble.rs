@@ -127,7 +127,7 @@ impl Fault {
         use Call::{ReadFile, SyncFile, WriteFile};
         let magnitude = seed.below(15);
         let stall = seed.below(1 << magnitude);
-        let (call, nth_max, trouble) = match seed.below(30) {
+        let (call, nth_max, trouble) = match seed.below(32) {
             0..=3 => (Any, 300, Trouble::Kill),
             4 | 27 => (*seed.pick(&[Commit, InCommit]), 16, Trouble::Kill),
             5 => (Any, 300, Trouble::PowerCut),
@@ -149,6 +149,7 @@ impl Fault {
             19..=21 => (Any, 300, Trouble::Rebalance),
             22 => (Any, 300, Trouble::Compact),
             23 => (Any, 300, Trouble::Retention),
+            29 | 30 => (Poll, *seed.pick(&[20, 80]), Trouble::Kill),
             24 => (
                 *seed.pick(&[OpenFile, WriteFile]),
                 *seed.pick(&[12, 200]),

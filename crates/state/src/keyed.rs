@@ -558,6 +558,10 @@ impl StateStore for KeyedStore {
         crate::settle(self, position)
     }
 
+    fn settle_restoring(&mut self, position: Position) -> Result<()> {
+        crate::settle_restoring(self, position)
+    }
+
     fn settle_at_end(&mut self, position: Position) -> Result<()> {
         crate::settle_at_end(self, position)
     }

@@ -35,6 +35,7 @@ pub use keyed::{KeyedState, KeyedStore};
 pub use stored::StoredEntry;
 pub use tier::{
     MemoryBudget, Spill, Stored, Tier, TierSettings, Written, hint_of, settle, settle_at_end,
+    settle_restoring,
 };
 
 use headwater_core::{Position, RecordsBuilder, Result};
@@ -108,6 +109,15 @@ pub trait StateStore: Send {
     /// # Errors
     /// `Unavailable` if the disk fails: the store must be dropped and restored.
     fn settle(&mut self, _position: Position) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`StateStore::settle`], in the middle of a restore: what only makes later
+    /// reads faster waits until there is less to do.
+    ///
+    /// # Errors
+    /// As [`StateStore::settle`].
+    fn settle_restoring(&mut self, _position: Position) -> Result<()> {
         Ok(())
     }
 

@@ -149,6 +149,16 @@ pub trait Spill {
 /// # Errors
 /// `Unavailable` if the disk fails.
 pub fn settle(store: &mut dyn Spill, position: Position) -> Result<()> {
+    settle_restoring(store, position)?;
+    store.tier_mut().map_or(Ok(()), Tier::tidy)
+}
+
+/// Does what [`StateStore::settle_restoring`](crate::StateStore::settle_restoring)
+/// promises.
+///
+/// # Errors
+/// `Unavailable` if the disk fails.
+pub fn settle_restoring(store: &mut dyn Spill, position: Position) -> Result<()> {
     let Some(tier) = store.tier_mut() else {
         return Ok(());
     };
@@ -166,7 +176,7 @@ pub fn settle(store: &mut dyn Spill, position: Position) -> Result<()> {
         }
         check_budget(store);
     }
-    store.tier_mut().map_or(Ok(()), Tier::tidy)
+    Ok(())
 }
 
 /// Does what [`StateStore::settle_at_end`](crate::StateStore::settle_at_end)

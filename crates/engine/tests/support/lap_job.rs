@@ -174,7 +174,7 @@ pub fn write_input(directory: &Path, seed: &mut Seed, len: u64) -> Vec<Row> {
 
 /// The rows and windows that the job must give, in order.
 fn wanted(input: &[Row]) -> (Vec<Row>, Vec<Row>) {
-    let mut windows = Windows::new(RULES, "x");
+    let mut windows = Windows::new(RULES, "x", false);
     let mut counts: BTreeMap<Option<String>, i64> = BTreeMap::new();
     let (mut rows, mut results) = (Vec::new(), Vec::new());
     let mut watermark = i64::MIN;
@@ -184,7 +184,8 @@ fn wanted(input: &[Row]) -> (Vec<Row>, Vec<Row>) {
         *count += 1;
         let mut row = row.clone();
         row.value["count"] = (*count).into();
-        results.extend(windows.record(&row, watermark).expect("no data errors"));
+        let (closed, own) = windows.record(&row, watermark).expect("no data errors");
+        results.extend(closed.into_iter().chain(own));
         results.extend(windows.advance(watermark, None));
         rows.push(row);
     }

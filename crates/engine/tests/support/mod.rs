@@ -4,11 +4,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 pub mod faulty;
+#[path = "../../../sim/src/functions.rs"]
 pub mod functions;
 #[cfg(target_os = "linux")]
 #[path = "../../../log/tests/support/image.rs"]
 pub mod image;
 pub mod lap_job;
+#[path = "../../../sim/src/naive.rs"]
 pub mod oracle;
 
 use headwater::core::env::{Env, ManualClock, Random};

@@ -275,6 +275,10 @@ impl StateStore for WindowStore {
         headwater_state::settle(self, position)
     }
 
+    fn settle_restoring(&mut self, position: Position) -> Result<()> {
+        headwater_state::settle_restoring(self, position)
+    }
+
     fn settle_at_end(&mut self, position: Position) -> Result<()> {
         headwater_state::settle_at_end(self, position)
     }

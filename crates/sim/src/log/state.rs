@@ -344,7 +344,7 @@ impl State {
             let committed = positions.and_then(|positions| positions.get(&partition));
             let committed = committed.and_then(|known| known.position.offset());
             // What tasks say to each other of their time never ends.
-            let is_row = |record: &&Record| record.value.is_some();
+            let is_row = |record: &&Record| record.headers.is_none();
             let last = found.records.iter().rev().find(is_row);
             let last = last.map(|record| record.offset);
             found.open.is_empty() && last.is_none_or(|last| committed.is_some_and(|at| last < at))

@@ -114,7 +114,11 @@ impl SimTransactor {
         let transaction = self.begin()?;
         let mut state = self.log.state();
         state.check_epoch(&self.identity, self.epoch)?;
+        let is_ignored = state.has_bug(Bug::DeliveryFailureIgnored);
         for (partition, records) in self.buffered.drain(..) {
+            if is_ignored && state.seed.hits(10) {
+                continue;
+            }
             if records.is_empty() {
                 state.partition(&partition)?;
                 continue;

@@ -1,6 +1,8 @@
-//! What a job must give, computed one record at a time from the rules in the
-//! documentation, without a line of the engine: values by Python's number rules,
-//! windows by the rules of DESIGN.md section 6.
+//! What the naive models of all tests are made of: values by Python's number rules and
+//! windows by the rules that the module of the window operator writes down, one record
+//! at a time, without a line of the engine.
+//!
+//! The tests of the engine take this file as it is, so it names nothing of this crate.
 
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
@@ -8,7 +10,9 @@ use std::collections::BTreeMap;
 /// A number as Python has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Num {
+    /// Of 64 bits.
     Int(i64),
+    /// Of 64 bits.
     Float(f64),
 }
 
@@ -16,6 +20,13 @@ pub enum Num {
 pub type Operand = Result<Option<Num>, String>;
 
 impl Num {
+    /// The number in a field.
+    ///
+    /// # Errors
+    /// Why there is none.
+    ///
+    /// # Panics
+    /// Never: JSON says what a float is.
     pub fn of(value: Option<&Json>) -> Operand {
         match value {
             None | Some(Json::Null) => Ok(None),
@@ -32,6 +43,7 @@ impl Num {
         }
     }
 
+    /// As a float.
     pub fn as_float(self) -> f64 {
         match self {
             Num::Int(value) => value as f64,
@@ -39,7 +51,11 @@ impl Num {
         }
     }
 
-    pub fn add(self, other: Num) -> Result<Num, String> {
+    /// The sum.
+    ///
+    /// # Errors
+    /// If it is beyond 64 bits.
+    pub fn plus(self, other: Num) -> Result<Num, String> {
         match (self, other) {
             (Num::Int(left), Num::Int(right)) => left
                 .checked_add(right)
@@ -49,6 +65,10 @@ impl Num {
         }
     }
 
+    /// The product.
+    ///
+    /// # Errors
+    /// If it is beyond 64 bits.
     pub fn times(self, other: Num) -> Result<Num, String> {
         match (self, other) {
             (Num::Int(left), Num::Int(right)) => left
@@ -67,6 +87,7 @@ impl Num {
         }
     }
 
+    /// As JSON.
     pub fn json(self) -> Json {
         match self {
             Num::Int(value) => value.into(),
@@ -105,6 +126,7 @@ pub fn canonical(value: &Json) -> String {
     }
 }
 
+/// As [`canonical`], of a text that may be none.
 pub fn canonical_text(text: &str) -> String {
     match serde_json::from_str::<Json>(text) {
         Ok(value) => canonical(&value),
@@ -115,19 +137,30 @@ pub fn canonical_text(text: &str) -> String {
 /// A row on its way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// Its key.
     pub key: Option<String>,
+    /// Its value.
     pub value: Json,
+    /// Its event time.
     pub timestamp: i64,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The lengths of a window, in milliseconds, and its strategies.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
+    /// How long a window is.
     pub size: i64,
+    /// How far its successor starts after it.
     pub advance: i64,
+    /// How long it takes records after its end.
     pub grace: i64,
+    /// Whether each key has its own time.
     pub is_by_key: bool,
+    /// Whether results leave when it closes, not on each record.
     pub is_final: bool,
+    /// After which silence of a key it closes.
     pub key_timeout: i64,
+    /// After which silence a key is forgotten.
     pub key_retention: i64,
 }
 
@@ -152,22 +185,28 @@ struct Key {
 /// A windowed `Sum`, `Count`, `First` and `Last` of one field.
 #[derive(Clone, Debug)]
 pub struct Windows {
-    pub rules: Rules,
-    pub field: &'static str,
-    keys: BTreeMap<String, Key>,
-    pub late: u64,
+    rules: Rules,
+    /// Whether records of one key come from several tasks, behind a change of key: then
+    /// a key's own time has only passed what the watermark has passed too.
+    is_shared: bool,
     /// Whether there is a `Collect` too.
     pub collects: bool,
+    field: &'static str,
+    keys: BTreeMap<String, Key>,
+    /// Records that came too late for all their windows.
+    pub late: u64,
 }
 
 impl Windows {
-    pub fn new(rules: Rules, field: &'static str) -> Windows {
+    /// No window is open, and no key known.
+    pub fn new(rules: Rules, field: &'static str, is_shared: bool) -> Windows {
         Windows {
             rules,
+            is_shared,
+            collects: false,
             field,
             keys: BTreeMap::new(),
             late: 0,
-            collects: false,
         }
     }
 
@@ -203,15 +242,22 @@ impl Windows {
         starts
     }
 
-    /// One record; `watermark` has it counted.
-    pub fn record(&mut self, row: &Row, watermark: i64) -> Result<Vec<Row>, String> {
+    /// One record; `watermark` has it counted. The results of windows that it closes, which
+    /// are causes of their own, and its own rows.
+    ///
+    /// # Errors
+    /// Why the record fails; there is no effect of it then.
+    pub fn record(&mut self, row: &Row, watermark: i64) -> Result<(Vec<Row>, Vec<Row>), String> {
         let key = row.key.clone().ok_or("no key")?;
         let rules = self.rules;
         let raw = row.value.get(self.field).cloned().unwrap_or(Json::Null);
         let known = self.keys.get(&key).cloned();
         let closed_end = match (&known, rules.is_by_key) {
             (_, false) => watermark.saturating_sub(rules.grace),
-            (Some(known), true) => known.latest.saturating_sub(rules.grace).max(known.closed),
+            (Some(known), true) => {
+                let passed = self.passed(known, watermark);
+                passed.saturating_sub(rules.grace).max(known.closed)
+            }
             (None, true) => watermark
                 .saturating_sub(rules.key_retention)
                 .saturating_sub(rules.grace),
@@ -237,9 +283,10 @@ impl Windows {
             open: BTreeMap::new(),
         });
         if is_new && open.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let mut rows = Vec::new();
+        let mut closed = Vec::new();
         for start in open {
             let totals = state.open.entry(start).or_insert(Totals {
                 items: Vec::new(),
@@ -251,7 +298,7 @@ impl Windows {
             totals.items.push((row.timestamp, raw.clone()));
             totals.count += 1;
             if let Some(amount) = amount {
-                totals.total = totals.total.add(amount)?;
+                totals.total = totals.total.plus(amount)?;
                 if totals.first.is_null() {
                     totals.first = raw.clone();
                 }
@@ -265,32 +312,48 @@ impl Windows {
         if rules.is_by_key {
             state.latest = state.latest.max(row.timestamp);
             state.moved = state.latest.max(watermark);
-            while let Some((&start, totals)) = state.open.first_key_value() {
-                if state.latest < start + rules.size + rules.grace {
-                    break;
-                }
-                if rules.is_final {
-                    rows.push(self.result(&key, start, totals));
-                }
-                state.closed = state.closed.max(start + rules.size);
-                state.open.pop_first();
-            }
+            closed = self.close_passed(&key, &mut state, watermark);
         }
         self.keys.insert(key, state);
-        Ok(rows)
+        Ok((closed, rows))
     }
 
-    /// What time has closed; called after every input. On a tick, a key's silence
-    /// is waited for no longer than the idle timeout.
-    pub fn advance(&mut self, watermark: i64, idle_timeout: Option<i64>) -> Vec<Row> {
+    fn passed(&self, key: &Key, watermark: i64) -> i64 {
+        match self.is_shared {
+            true => key.latest.min(watermark),
+            false => key.latest,
+        }
+    }
+
+    /// Closes what a key's own time has passed.
+    fn close_passed(&self, key: &str, state: &mut Key, watermark: i64) -> Vec<Row> {
         let rules = self.rules;
-        let key_timeout = rules.key_timeout.min(idle_timeout.unwrap_or(i64::MAX));
+        let mut rows = Vec::new();
+        while let Some((&start, totals)) = state.open.first_key_value() {
+            if self.passed(state, watermark) < start + rules.size + rules.grace {
+                break;
+            }
+            if rules.is_final {
+                rows.push(self.result(key, start, totals));
+            }
+            state.closed = state.closed.max(start + rules.size);
+            state.open.pop_first();
+        }
+        rows
+    }
+
+    /// What time has closed; called after every input. On a tick a key counts as
+    /// silent after `tick_timeout` at most.
+    pub fn advance(&mut self, watermark: i64, tick_timeout: Option<i64>) -> Vec<Row> {
+        let rules = self.rules;
+        let timeout = tick_timeout.map_or(rules.key_timeout, |tick| tick.min(rules.key_timeout));
         let mut due = Vec::new();
         for (key, state) in &self.keys {
             for &start in state.open.keys() {
                 let close = start + rules.size + rules.grace;
-                let deadline = if rules.is_by_key {
-                    let silence = (close - state.latest).max(key_timeout);
+                let is_passed = self.is_shared && close <= state.latest;
+                let deadline = if rules.is_by_key && !is_passed {
+                    let silence = (close - state.latest).max(timeout);
                     state.moved.saturating_add(silence)
                 } else {
                     close
@@ -303,8 +366,12 @@ impl Windows {
         due.sort();
         let mut rows = Vec::new();
         for (_, key, start) in due {
-            let state = self.keys.get_mut(&key).expect("the key is known");
-            let totals = state.open.remove(&start).expect("the window is open");
+            let Some(state) = self.keys.get_mut(&key) else {
+                continue;
+            };
+            let Some(totals) = state.open.remove(&start) else {
+                continue;
+            };
             state.closed = state.closed.max(start + rules.size);
             if rules.is_final {
                 rows.push(self.result(&key, start, &totals));
