@@ -116,8 +116,7 @@ impl Worker {
                     announce(slot, started, &mut **transactor)?;
                 }
                 if fault!("spilled-before-commit") {
-                    let mut slots = self.tasks.values_mut();
-                    slots.try_for_each(TaskSlot::settle_stores)?;
+                    settle(&mut self.tasks)?;
                 }
                 let shared = &self.common.shared;
                 let (tasks, epoch) = (&mut self.tasks, self.epoch.number);
@@ -149,8 +148,7 @@ impl Worker {
             }
         }
         self.common.shared.totals().add(tally);
-        let mut slots = self.tasks.values_mut();
-        slots.try_for_each(TaskSlot::settle_stores)?;
+        settle(&mut self.tasks)?;
         let now = self.env.clock.monotonic();
         let tasks = self.tasks.iter();
         let tasks = tasks.map(|(at, slot)| (at, slot.resume, slot.task.watermark));
@@ -230,6 +228,11 @@ fn announce(slot: &mut TaskSlot, now: Duration, transactor: &mut dyn Transactor)
     }
     slot.announcements.touched.clear();
     Ok(())
+}
+
+/// Lets stores spill to disk.
+fn settle(tasks: &mut BTreeMap<TopicPartition, TaskSlot>) -> Result<()> {
+    tasks.values_mut().try_for_each(TaskSlot::settle_stores)
 }
 
 /// Takes the changes of a task's stores and appends them to their changelogs.

@@ -107,10 +107,21 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
         internal.for_each(|(_, rows)| rows.sort());
     }
     same_by("rows of topic, partition and key", &rows, &wanted.rows)?;
+    check_dead(simulation, wanted.dead)?;
+    check_files(simulation, wanted.lines)?;
+    check_reports(simulation, &wanted.counts)
+}
+
+fn check_dead(
+    simulation: &Simulation,
+    mut wanted: BTreeMap<String, Vec<String>>,
+) -> Result<(), String> {
     let mut dead = BTreeMap::new();
+    let topology = &simulation.script.topology;
+    let segments = topology.segments();
     let exact = segments
         .iter()
-        .filter(|segment| !programs[segment.application].is_repeating);
+        .filter(|segment| !topology.programs[segment.application].is_repeating);
     for topic in exact.map(|segment| segment.input.as_str()) {
         let letters = simulation
             .log
@@ -124,11 +135,9 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), String> {
             dead.insert(topic.to_owned(), texts);
         }
     }
-    wanted.dead.retain(|_, texts| !texts.is_empty());
-    wanted.dead.values_mut().for_each(|texts| texts.sort());
-    same_by("dead letters", &dead, &wanted.dead)?;
-    check_files(simulation, wanted.lines)?;
-    check_reports(simulation, &wanted.counts)
+    wanted.retain(|_, texts| !texts.is_empty());
+    wanted.values_mut().for_each(|texts| texts.sort());
+    same_by("dead letters", &dead, &wanted)
 }
 
 pub(crate) fn is_internal(topic: &str) -> bool {
