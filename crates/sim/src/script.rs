@@ -63,14 +63,18 @@ impl Script {
             // Instances come and go all the time.
             faults.extend((0..12).map(|_| Fault::rebalance(&mut own, processes)));
         }
-        if topology.programs.iter().any(|known| known.is_repeating) {
-            // At least once is a matter of the order in a commit.
-            faults.extend((0..2).map(|_| Fault {
-                process: own.below(processes as u64) as usize,
-                call: Call::InCommit,
-                nth: own.below(16),
-                trouble: Trouble::Kill,
-            }));
+        let mut first = 0;
+        for program in &topology.programs {
+            if program.is_repeating {
+                // At least once is a matter of the order in a commit.
+                faults.extend((0..4).map(|_| Fault {
+                    process: first + own.below(program.processes as u64) as usize,
+                    call: Call::InCommit,
+                    nth: own.below(20),
+                    trouble: Trouble::Kill,
+                }));
+            }
+            first += program.processes;
         }
         // A file has no fencing: a zombie that writes it would need a lock, which the
         // embedded log has and this one has not.

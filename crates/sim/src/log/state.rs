@@ -311,7 +311,11 @@ impl State {
         found
             .partitions
             .resize_with(partitions as usize, Partition::default);
-        Ok(has < Some(partitions))
+        let is_larger = has < Some(partitions);
+        if is_larger {
+            self.share_out_all();
+        }
+        Ok(is_larger)
     }
 
     pub(super) fn stored(&self, partition: &TopicPartition) -> Vec<Stored> {
