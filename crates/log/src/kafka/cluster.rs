@@ -155,15 +155,25 @@ impl Cluster {
             return Ok(None);
         }
         let doing = format!("describing a topic topic=`{topic}`");
+        self.patiently(|| {
+            let found = self.retry(&doing, |left| self.admin.describe_topics(&[topic], left))?;
+            Ok(found.into_iter().next())
+        })
+    }
+
+    /// A topic that some broker has said to exist, with its settings.
+    pub(super) fn existing(&self, topic: &str) -> Result<Option<TopicInfo>> {
+        self.patiently(|| Ok(self.topics(Some(&[topic]))?.pop()))
+    }
+
+    /// Asks until something is found, or every broker should know of it by now.
+    fn patiently<T>(&self, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         let clock = &self.options.env.clock;
         let deadline = clock.monotonic() + METADATA_LAG_MAX;
         loop {
-            let found = self.retry(&doing, |left| self.admin.describe_topics(&[topic], left))?;
-            if let Some(found) = found.into_iter().next() {
-                return Ok(Some(found));
-            }
-            if deadline <= clock.monotonic() {
-                return Ok(None);
+            let found = ask()?;
+            if found.is_some() || deadline <= clock.monotonic() {
+                return Ok(found);
             }
             clock.sleep(RETRY_PAUSE * 5);
         }

@@ -61,10 +61,7 @@ impl Log for KafkaLog {
         if self.cluster.create(name, config)? {
             return Ok(true);
         }
-        // Another process may have made it just now, and not every broker knows yet.
-        let is_there = self.cluster.describe(name)?.is_some();
-        let existing = self.topic(name)?.filter(|_| is_there);
-        let existing = existing.ok_or_else(|| {
+        let existing = self.cluster.existing(name)?.ok_or_else(|| {
             Error::unavailable(format!("the topic is being deleted topic=`{name}`"))
         })?;
         crate::check_same_partitions(&existing, config).map(|()| false)

@@ -11,7 +11,7 @@ use crate::{at, committed_at, numbers, open, partitions, read_all};
 use headwater_core::env::Env;
 use headwater_core::{Class, Result};
 use headwater_log::kafka::Options;
-use headwater_log::{CommitOutcome, Log, Transactor, fixed};
+use headwater_log::{CommitOutcome, FetchLimits, Log, Transactor, fixed};
 use std::time::Duration;
 
 /// A broker behind a proxy, and a log that reaches it through that.
@@ -155,6 +155,28 @@ fn brokers_that_die_and_freeze_repeat_and_lose_nothing() {
         assert_eq!(read_all(&*log, &at("out", 0)), (0..300).collect::<Vec<_>>());
         drop(sender);
     });
+}
+
+/// Not every broker knows of a new topic at once, and which one is asked is chance.
+#[test]
+fn a_topic_that_another_process_has_just_made_is_there() {
+    let (brokers, one) = three_brokers();
+    let two = open(Options::new(&brokers.addresses));
+    for number in 0..15 {
+        let topic = format!("new-{number}");
+        assert!(one.create_topic(&topic, &partitions(2)).unwrap());
+        assert!(!two.create_topic(&topic, &partitions(2)).unwrap());
+        let place = at(&topic, 1);
+        let start = two.bounds(&place).unwrap().start;
+        let mut reader = two.reader(&[(place.clone(), start)]).unwrap();
+        let mut producer = two.producer().unwrap();
+        producer.append(&place, numbers(0..1)).unwrap();
+        producer.flush().unwrap();
+        let wait = Duration::from_secs(20);
+        let fetched = reader.poll(wait, FetchLimits::default()).unwrap();
+        assert!(!fetched.is_empty());
+        two.join("g", &[topic.as_str().into()]).unwrap();
+    }
 }
 
 /// Brokers die when the records of a transaction are stored, and its positions are not.
