@@ -537,7 +537,7 @@ def session(minutes: float, only: str | None) -> int:
     at_commit = commit()
     deadline = time.monotonic() + minutes * 60
     failures = number = 0
-    kinds = [only] if only else ["exactly-once", "storm", "exactly-once", "at-least-once"]
+    kinds = [only] if only else ["exactly-once", "at-least-once", "exactly-once", "storm"]
     while time.monotonic() < deadline:
         kind = kinds[number % len(kinds)]
         number += 1
