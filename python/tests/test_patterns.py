@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import headwater as hw
 from headwater.errors import InvalidOperation
+
+if TYPE_CHECKING:
+    import headwater as hw
 
 
 def test_every_topic_that_matches_is_read(app: hw.Application, produce: Any) -> None:

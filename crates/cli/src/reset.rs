@@ -45,12 +45,17 @@ fn what_is_forgotten(log: &dyn Log, application: &str) -> Result<String> {
             Some(_) => continue,
         });
     }
-    for topic in changelogs(log, application)? {
+    // A store without a name has the beginning that all have.
+    let changelogs = StoreId(String::new()).changelog_topic(application);
+    for topic in topics_of(log, &changelogs)? {
         let count = record_count(log, &topic)?;
         lines.push(format!(
             "  deletes its state in {} ({count} records)",
             topic.name
         ));
+    }
+    for topic in topics_of(log, &headwater::plan::repartition_prefix(application))? {
+        lines.push(format!("  deletes rows on their way in {}", topic.name));
     }
     if lines.len() == 1 {
         let known = log.groups()?.join(", ");
@@ -60,10 +65,8 @@ fn what_is_forgotten(log: &dyn Log, application: &str) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-fn changelogs(log: &dyn Log, application: &str) -> Result<Vec<TopicInfo>> {
-    // A store without a name has the beginning that all have.
-    let prefix = StoreId(String::new()).changelog_topic(application);
+fn topics_of(log: &dyn Log, prefix: &str) -> Result<Vec<TopicInfo>> {
     let mut topics = log.topics()?;
-    topics.retain(|topic| topic.name.starts_with(&prefix));
+    topics.retain(|topic| topic.name.starts_with(prefix));
     Ok(topics)
 }

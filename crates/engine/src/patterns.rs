@@ -11,6 +11,7 @@
 
 use crate::application::Application;
 use crate::dead_letter::dead_letter_topic;
+use crate::internal_topics::owner_of_topic;
 use headwater_core::env::Clock;
 use headwater_core::{Error, Result};
 use headwater_log::Log;
@@ -23,9 +24,6 @@ use std::time::Duration;
 
 /// How often a run looks for topics that match.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What the names of topics begin with that nobody reads by pattern.
-const INTERNAL: [&str; 4] = ["__", "changelog__", "repartition__", "headwater__"];
 
 /// Whether a topic's name is a pattern.
 pub(crate) fn is_pattern(name: &str) -> bool {
@@ -93,7 +91,8 @@ impl Patterns {
         let topics = self.log.topics()?;
         let letters = dead_letter_topic("");
         let is_input = |name: &str| {
-            !INTERNAL.iter().any(|prefix| name.starts_with(prefix))
+            owner_of_topic(name).is_none()
+                && !name.starts_with("__")
                 && !name.ends_with(&letters)
                 && !self.outputs.contains(name)
         };

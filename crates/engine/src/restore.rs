@@ -34,7 +34,7 @@ const STORE_AGE_MAX: Duration = Duration::from_secs(12 * 3_600);
 
 /// How long a task waits for the files of its stores: who had it before is giving it
 /// up at this moment.
-const IN_USE_WAIT_MAX: Duration = Duration::from_secs(2);
+const IN_USE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Finds out what a store that has nothing in memory is to be told of its changelog,
 /// up to `end`; `None` if nothing.
