@@ -11,7 +11,7 @@ use crate::task::Task;
 use crate::upstream::{Announcements, Upstream};
 use crate::worker::TaskSlot;
 use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition, fault};
-use headwater_log::{Committed, Ends, FetchLimits, Log, TopicConfig};
+use headwater_log::{Bounds, Committed, Ends, FetchLimits, Log, TopicConfig};
 use headwater_plan::{LogicalPlan, NodeId, Op, StoreUse};
 use headwater_state::{KeyedStore, StateStore};
 use std::collections::{BTreeMap, BTreeSet};
@@ -223,28 +223,33 @@ fn begin_at(
             why: "where the last run ended",
         });
     }
+    let (resume, why) = first_place(known, partition, bounds, is_internal)?;
+    Ok(fresh(resume, why))
+}
+
+/// Where a task begins of which nothing is committed, and why there.
+fn first_place(
+    known: &Known<'_>,
+    partition: &TopicPartition,
+    bounds: Bounds,
+    is_internal: bool,
+) -> Result<(Position, &'static str)> {
     let first_count = known.committed.get(&input_partition(&partition.topic));
     let first_count = first_count.and_then(|known| known.position.offset());
     let is_added =
         first_count.is_some_and(|count| (1..=u64::from(partition.partition)).contains(&count));
     if is_internal || is_added {
-        return Ok(fresh(bounds.start, "the beginning, as it is new"));
+        return Ok((bounds.start, "the beginning, as it is new"));
     }
-    match application.settings.auto_offset_reset {
-        OffsetReset::Earliest => Ok(fresh(
-            bounds.start,
-            "the beginning, as this is the first run",
-        )),
-        OffsetReset::Latest => Ok(fresh(
-            bounds.end,
-            "the end, by auto_offset_reset=\"latest\"",
-        )),
+    match known.application.settings.auto_offset_reset {
+        OffsetReset::Earliest => Ok((bounds.start, "the beginning, as this is the first run")),
+        OffsetReset::Latest => Ok((bounds.end, "the end, by auto_offset_reset=\"latest\"")),
         OffsetReset::Error => Err(Error::invalid(format!(
             "nothing is committed for a partition and auto_offset_reset is \"error\", \
              partition=`{partition}`"
         ))),
-        OffsetReset::Time(time_ms) => Ok(fresh(
-            log.position_at(partition, time_ms)?,
+        OffsetReset::Time(time_ms) => Ok((
+            known.application.log.position_at(partition, time_ms)?,
             "the time that auto_offset_reset says",
         )),
     }

@@ -38,6 +38,7 @@
 
 use crate::metadata::TaskMetadata;
 use crate::worker::{EPOCH_MAX, TaskSlot, Worker};
+use headwater_connect::Delivery;
 use headwater_core::{Error, RecordsBuilder, Result, TopicPartition, fault};
 use headwater_log::{CommitOutcome, Committed, Ends, Transactor};
 use std::collections::BTreeMap;
@@ -103,11 +104,7 @@ impl Worker {
         }
         let started = self.env.clock.monotonic();
         let mut tally = self.take_tally();
-        let mut rows = std::mem::take(&mut self.sink_rows);
-        if !self.common.options.commit {
-            // Its sinks are not open.
-            rows.clear();
-        }
+        let rows = self.take_sink_rows();
         match &mut self.transactor {
             None => (self.tasks.values_mut()).try_for_each(|slot| drain(slot, None))?,
             Some(transactor) => {
@@ -170,6 +167,15 @@ impl Worker {
             ..Epoch::default()
         };
         Ok(())
+    }
+
+    /// The epoch's rows for sinks, which only a run that commits has open.
+    fn take_sink_rows(&mut self) -> Vec<(String, Delivery)> {
+        let mut rows = std::mem::take(&mut self.sink_rows);
+        if !self.common.options.commit {
+            rows.clear();
+        }
+        rows
     }
 
     /// Commits where everything begins, before the first record: a sink that is

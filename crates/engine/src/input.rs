@@ -183,6 +183,18 @@ pub(crate) fn around_controls(records: &Records) -> Vec<usize> {
 }
 
 impl Task {
+    /// As [`Input::prepare`], for the task's own input.
+    pub(crate) fn prepare(&mut self, fetched: &Fetched, wall_ms: TimestampMs) -> Result<Prepared> {
+        let Task {
+            input,
+            keyed,
+            partition,
+            upstream,
+            ..
+        } = self;
+        input.prepare(fetched, wall_ms, partition, keyed, upstream.as_ref())
+    }
+
     /// The end of an input that says nothing of its end.
     pub(crate) fn end() -> Prepared {
         Prepared {

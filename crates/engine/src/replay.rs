@@ -99,40 +99,20 @@ pub(crate) fn replay(
         return Ok(true);
     }
     let mut progress = Progress::new(clock.monotonic());
-    let all: Vec<_> = unfinished
+    let all: Share = unfinished
         .into_iter()
         .map(|(partition, slot)| {
             let meters = progress.meters_of(&slot);
             (partition, slot, meters)
         })
         .collect();
-    let threads = thread_count(application, &progress, all.len());
-    let mut shares: Vec<Vec<_>> = Vec::new();
-    shares.resize_with(threads, Vec::new);
-    for (index, task) in all.into_iter().enumerate() {
-        shares[index % threads].push(task);
-    }
+    let mut shares = deal(thread_count(application, &progress, all.len()), all).into_iter();
     let common = Arc::new(Common {
         metrics: application.metrics(),
         ..Common::default()
     });
-    let mut joins = Vec::new();
-    let mut shares = shares.into_iter();
     let own = shares.next().expect("there is one thread at least");
-    for (index, share) in shares.enumerate() {
-        let running = Running::new(&common);
-        let (log, own_clock) = (Arc::clone(&application.log), Arc::clone(&clock));
-        let work = Box::new(move || {
-            let shared = &running.0;
-            let mut look = || Ok(shared.is_over.load(Ordering::Acquire));
-            shared.work(&*log, &*own_clock, share, &mut look);
-        });
-        let name = format!("headwater-restore-{}", index + 1);
-        match application.host.spawn(&name, work) {
-            Ok(join) => joins.push(join),
-            Err(error) => common.fail(error),
-        }
-    }
+    let joins = spawn(application, &common, shares);
     let mut look = || -> Result<bool> {
         progress.say_now_and_then(application, clock.monotonic());
         let is_stopped = application.stop_flag().load(Ordering::Acquire);
@@ -159,6 +139,40 @@ pub(crate) fn replay(
         progress.say_end(application, clock.monotonic());
     }
     Ok(is_done)
+}
+
+/// Deals tasks out, by turns.
+fn deal(threads: usize, all: Share) -> Vec<Share> {
+    let mut shares: Vec<Share> = Vec::new();
+    shares.resize_with(threads, Vec::new);
+    for (index, task) in all.into_iter().enumerate() {
+        shares[index % threads].push(task);
+    }
+    shares
+}
+
+/// Restores each of some shares on a thread of its own; gives what waits for them.
+fn spawn(
+    application: &Application,
+    common: &Arc<Common>,
+    shares: impl Iterator<Item = Share>,
+) -> Vec<Box<dyn FnOnce() + Send>> {
+    let mut joins = Vec::new();
+    for (index, share) in shares.enumerate() {
+        let running = Running::new(common);
+        let (log, env) = (Arc::clone(&application.log), application.env.clone());
+        let work = Box::new(move || {
+            let shared = &running.0;
+            let mut look = || Ok(shared.is_over.load(Ordering::Acquire));
+            shared.work(&*log, &*env.clock, share, &mut look);
+        });
+        let name = format!("headwater-restore-{}", index + 1);
+        match application.host.spawn(&name, work) {
+            Ok(join) => joins.push(join),
+            Err(error) => common.fail(error),
+        }
+    }
+    joins
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

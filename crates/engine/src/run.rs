@@ -35,7 +35,7 @@ use crate::settings::{Ended, ErrorPolicy, Places, Report, RunOptions, Start};
 use crate::source_task::source_partition;
 use crate::tally::Totals;
 use headwater_core::{Class, Error, Position, Result, TopicPartition};
-use headwater_log::{Committed, Member, TopicConfig};
+use headwater_log::{Committed, Member, TopicConfig, Transactor};
 use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target, repartition_prefix};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,7 +226,12 @@ fn attempt_on_log(
     let expanded = user_plan.with_topics(|name| matches.get(name).cloned())?;
     let plan = &Arc::new(expanded.bound_to(&application.settings.name));
     application.metrics.begin(&application.settings.name, plan);
-    let is_out_of_date = || patterns.have_changed(user_plan, &matches);
+    let has_other_topics = Cell::new(false);
+    let is_out_of_date = || {
+        let is_known = has_other_topics.get();
+        has_other_topics.set(is_known || patterns.have_changed(user_plan, &matches));
+        has_other_topics.get()
+    };
     let partitions = make_topics(application, plan, options)?;
     let leads = leads(application, plan);
     application.metrics.enter(Phase::Joining);
@@ -256,10 +261,9 @@ fn follow_assignments(
     is_out_of_date: &dyn Fn() -> bool,
 ) -> Result<Option<Report>> {
     let stores = plan.stores()?;
-    let mut kept = BTreeMap::new();
+    let (mut kept, mut first_positions) = (BTreeMap::new(), Vec::new());
     let mut is_first = true;
-    let mut first_positions = Vec::new();
-    loop {
+    while !is_out_of_date() {
         let owned: BTreeSet<TopicPartition> = match &mut member {
             Some(member) => member.assignment()?.into_iter().collect(),
             None => all_partitions(plan, &partitions),
@@ -272,23 +276,10 @@ fn follow_assignments(
         // Others may already wait for the files of what has gone.
         kept.retain(|partition, _| owned.contains(partition));
         let count = worker_count(application, plan, owned.len());
-        let mut transactors = Vec::new();
-        let mut committed = CommittedMap::new();
-        if let Some(member) = &member {
-            for worker in 0..count {
-                transactors.push(member.transactor(worker)?);
-            }
-            committed = member.committed()?.into_iter().collect();
-        }
+        let (transactors, committed) = open(member.as_deref(), count)?;
         lock(totals).resolve(&committed);
         if std::mem::take(&mut is_first) {
-            let lost = check_stores(application, &stores, &committed, options)?;
-            first_positions.extend(signatures(&stores));
-            first_positions.extend(check_inputs(application, plan, &committed)?);
-            if options.commit {
-                first_positions.extend(forget_stores(application, &lost)?);
-                first_positions.extend(application.sinks.open(&application.env, &committed)?);
-            }
+            first_positions = begin(application, plan, &stores, &committed, options)?;
         }
         let known = Known {
             application,
@@ -298,19 +289,12 @@ fn follow_assignments(
             committed: &committed,
             options,
         };
-        let has_other_topics = Cell::new(false);
-        let is_changing = || {
-            let is_known = has_other_topics.get();
-            has_other_topics.set(is_known || is_out_of_date());
-            has_other_topics.get() || member.as_ref().is_some_and(|member| member.is_changing())
-        };
+        let is_changing =
+            || is_out_of_date() || member.as_ref().is_some_and(|member| member.is_changing());
         let mut slots = make_tasks(&known, &owned, std::mem::take(&mut kept))?;
         if !replay(application, &mut slots, &is_changing)? {
             if !is_changing() {
                 return Ok(Some(lock(totals).report(Ended::Stopped)));
-            }
-            if has_other_topics.get() {
-                return Ok(None);
             }
             kept = slots;
             continue;
@@ -331,12 +315,45 @@ fn follow_assignments(
         };
         match run_workers(application, crew) {
             Ok(Outcome::Ended(report)) => return Ok(Some(report)),
-            Ok(Outcome::Reassigned(_)) if has_other_topics.get() => return Ok(None),
             Ok(Outcome::Reassigned(slots)) => kept = slots,
             Err(error) if is_changing() => return Err(of_the_past(error)),
             Err(error) => return Err(error),
         }
     }
+    Ok(None)
+}
+
+/// Opens the workers' transactors, which fences those before them, and only then reads
+/// what is committed.
+fn open(
+    member: Option<&dyn Member>,
+    workers: usize,
+) -> Result<(Vec<Box<dyn Transactor>>, CommittedMap)> {
+    let Some(member) = member else {
+        return Ok((Vec::new(), CommittedMap::new()));
+    };
+    let transactors = (0..workers).map(|worker| member.transactor(worker));
+    let transactors = transactors.collect::<Result<_>>()?;
+    Ok((transactors, member.committed()?.into_iter().collect()))
+}
+
+/// Compares the plan with what the last run left, and opens the sinks; returns what is
+/// to be committed before the first record.
+fn begin(
+    application: &Application,
+    plan: &LogicalPlan,
+    stores: &[StoreUse],
+    committed: &CommittedMap,
+    options: &RunOptions,
+) -> Result<Vec<(TopicPartition, Committed)>> {
+    let lost = check_stores(application, stores, committed, options)?;
+    let mut first = signatures(stores);
+    first.extend(check_inputs(application, plan, committed)?);
+    if options.commit {
+        first.extend(forget_stores(application, &lost)?);
+        first.extend(application.sinks.open(&application.env, committed)?);
+    }
+    Ok(first)
 }
 
 /// What an error says of an instance that the group has gone on without: an instance

@@ -211,8 +211,8 @@ impl Common {
     }
 
     /// Says once of a topic that what it gets is deleted soon.
-    fn warn_of_age(&self, topic: &str, records: &Records) {
-        let wall_ms = self.env.clock.wall_ms();
+    fn warn_of_age(&self, partition: &TopicPartition, records: &Records) {
+        let (topic, wall_ms) = (&partition.topic, self.env.clock.wall_ms());
         if let Some(warning) = self.aging.warning(topic, &records.timestamps, wall_ms) {
             self.host.warn(&warning);
         }
@@ -399,7 +399,7 @@ impl Worker {
             self.common.shared.saw_records(now);
         }
         self.common
-            .warn_of_age(&fetched.partition.topic, &fetched.records);
+            .warn_of_age(&fetched.partition, &fetched.records);
         self.slot(&fetched.partition).quiet = None;
         let mut start = 0;
         for end in around_controls(&fetched.records) {
@@ -463,16 +463,7 @@ impl Worker {
         );
         let slot = self.slot(partition);
         let prepared = match (fetched, passing) {
-            (Some(fetched), _) => {
-                let Task {
-                    input,
-                    keyed,
-                    partition,
-                    upstream,
-                    ..
-                } = &mut slot.task;
-                input.prepare(fetched, wall_ms, partition, keyed, upstream.as_ref())?
-            }
+            (Some(fetched), _) => slot.task.prepare(fetched, wall_ms)?,
             (None, Some(Passing::Tick(watermark))) => Task::tick(watermark),
             (None, Some(Passing::End)) => Task::end(),
             (None, None) => unreachable!("a step has records, or time passes"),
@@ -564,9 +555,8 @@ impl Worker {
         partition: &TopicPartition,
     ) -> Result<()> {
         let resume = self.slot(partition).resume;
-        for warning in &effects.outputs.warnings {
-            self.common.host.warn(&warning.text);
-        }
+        let warnings = effects.outputs.warnings.iter();
+        warnings.for_each(|warning| self.common.host.warn(&warning.text));
         for appended in effects.outputs.appended {
             let slot = self
                 .tasks
@@ -579,8 +569,8 @@ impl Worker {
                 }
                 false => {
                     self.tally.records_out += appended.records.len() as u64;
-                    self.common
-                        .warn_of_age(&appended.partition.topic, &appended.records);
+                    let to = &appended.partition;
+                    self.common.warn_of_age(to, &appended.records);
                 }
             }
             if let Some(transactor) = &mut self.transactor {

@@ -106,7 +106,7 @@ fn a_restore_in_threads_gives_the_state_that_was_there() {
         } else {
             assert!(said[0].contains("state of 4 stores"), "{said:?}");
             let words: Vec<&str> = said[0].split([' ', ':']).collect();
-            let records = words.iter().position(|word| *word == "records");
+            let records = words.iter().position(|word| *word == "records,");
             let count: Option<u64> = records.and_then(|at| words[at - 1].parse().ok());
             assert!(Some(KEYS) <= count, "{said:?}");
         }

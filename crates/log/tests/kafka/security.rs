@@ -175,20 +175,20 @@ fn tls_with_scram_and_bearer_tokens_lets_in_or_refuses() {
     }
     let mut expired = options("OAUTHBEARER", &certificate);
     expired.token = Some(Arc::new(|| Err("the issuer is closed".into())));
-    expired.request_timeout = Duration::from_secs(3);
-    for (options, words) in [
-        (scram("hush-hush", &certificate), ["authentication", "ada"]),
-        (scram("lovelace", &stranger), ["certificate", "ssl"]),
-        (expired, ["issuer", "oauthbearer"]),
+    for (mut options, word) in [
+        (scram("hush-hush", &certificate), "authentication failed"),
+        (scram("lovelace", &stranger), "certificate verify failed"),
+        (expired, "the issuer is closed"),
     ] {
+        options.request_timeout = Duration::from_secs(5);
         let log = open(options);
         let error = log.topics().unwrap_err();
         let shown = format!("{error} {error:?} {log:?}").to_lowercase();
+        assert_eq!(error.class(), Class::Invalid, "{shown}");
         assert!(
             !shown.contains("lovelace") && !shown.contains("hush"),
             "{shown}"
         );
-        assert!(words.iter().any(|word| shown.contains(word)), "{shown}");
-        eprintln!("{:?}: {error}", error.class());
+        assert!(shown.contains(word), "{shown}");
     }
 }

@@ -99,6 +99,13 @@ unsafe extern "C" fn on_error(
     let (events, text) = unsafe { (opaque.cast::<Events>().as_ref(), text_of(reason)) };
     let Some(events) = events else { return };
     events.say(text.clone());
+    // A certificate that does not hold is as final as a wrong password.
+    let is_certificate = code == code::SSL && text.contains("certificate");
+    let code = if is_certificate {
+        code::AUTHENTICATION
+    } else {
+        code
+    };
     if matches!(code, code::AUTHENTICATION | code::SASL_AUTHENTICATION) {
         let mut refused = events
             .refused

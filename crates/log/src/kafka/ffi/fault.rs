@@ -90,6 +90,7 @@ pub(in super::super) mod code {
     pub(in crate::kafka) const AUTO_OFFSET_RESET: i32 =
         Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET as i32;
     pub(in crate::kafka) const AUTHENTICATION: i32 = Code::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
+    pub(in crate::kafka) const SSL: i32 = Code::RD_KAFKA_RESP_ERR__SSL as i32;
     pub(in crate::kafka) const FENCED: i32 = Code::RD_KAFKA_RESP_ERR__FENCED as i32;
     pub(in crate::kafka) const UNKNOWN_TOPIC_LOCAL: i32 =
         Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32;
