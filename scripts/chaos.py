@@ -334,11 +334,14 @@ class Chaos:
     def make_zombie(self) -> None:
         """Stop a process until its group has gone on without it, and let it go on."""
         deadline = time.monotonic() + 90
-        while self.owned() != (len(self.processes), 2 * PARTITIONS):
+        # All that live are members, and no other: one that was killed is for a while.
+        while not all("reading `in`" in process.said() for process in self.processes) or (
+            self.owned() != (len(self.processes), 2 * PARTITIONS)
+        ):
+            self.look()
             if deadline < time.monotonic():
                 raise Failed(f"the group does not settle: {self.owned()}")
             time.sleep(0.5)
-        # One that is at work: everybody owns something, and rows are coming.
         process = self.pick()
         self.say(f"stop {process.number} where it stands")
         process.send(signal.SIGSTOP)
