@@ -112,6 +112,8 @@ class Round:
     seed: int
     faults: dict[str, int]
     seconds: float = 0.0
+    # The job promises less than it is judged by: the round must fail.
+    is_planted: bool = False
     fired: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     repeats: int = 0
@@ -218,11 +220,12 @@ class Chaos:
         settings = {"session.timeout.ms": SESSION_SECONDS * 1_000}
         if self.protocol == "consumer":
             settings = {}
+        promises_all = self.task.is_exactly_once and not self.task.is_planted
         options = {
             "brokers": self.cluster.addresses,
             "directory": str(self.work / "directory"),
             "commit_interval": self.chance.choice([0.05, 0.1, 0.5]),
-            "guarantee": "exactly-once" if self.task.is_exactly_once else "at-least-once",
+            "guarantee": "exactly-once" if promises_all else "at-least-once",
             "protocol": self.protocol,
             "settings": settings,
         }
@@ -568,6 +571,11 @@ def main() -> int:
     parser.add_argument("--only", choices=kinds)
     parser.add_argument("--round", choices=kinds, help="one round, and no row of it")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--planted",
+        action="store_true",
+        help="the job is at least once whatever the round: it fails",
+    )
     parser.add_argument("--seconds", type=float, default=60, help="of a storm")
     parser.add_argument("--faults", nargs="*", metavar="NAME=COUNT", help=" ".join(COUNTED))
     options = parser.parse_args()
@@ -581,7 +589,7 @@ def main() -> int:
         faults = {}
     if options.faults is not None:
         faults = {name: int(n) for name, n in (part.split("=") for part in options.faults)}
-    task = Round(options.round, options.seed, faults, options.seconds)
+    task = Round(options.round, options.seed, faults, options.seconds, options.planted)
     is_right = run_round(task)
     print("\n".join(lines(task, is_right)))
     print(f"chaos: rows={task.rows} repeats={task.repeats} seconds={task.seconds:.0f}")
