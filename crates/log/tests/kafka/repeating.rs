@@ -148,7 +148,8 @@ fn after_refused_outputs(brokers: &Brokers, is_planted: bool) -> Vec<String> {
         ..partitions(1)
     };
     log.create_topic("changelog", &compacted).unwrap();
-    let member = log.join("g", &["in".into()]).unwrap();
+    let mut member = log.join("g", &["in".into()]).unwrap();
+    assert_eq!(member.assignment().unwrap(), [at("in", 0)]);
     let mut transactor = member.transactor(0).unwrap();
     if is_planted {
         transactor = Box::new(EagerChangelog {
