@@ -147,10 +147,7 @@ impl Worker {
         self.common.shared.totals().add(tally);
         settle(&mut self.tasks)?;
         let now = self.env.clock.monotonic();
-        let tasks = self.tasks.iter();
-        let tasks = tasks.map(|(at, slot)| (at, slot.resume, slot.task.watermark));
-        let metrics = &self.common.metrics;
-        metrics.committed(now.saturating_sub(started), now, tasks);
+        self.show_commit(now.saturating_sub(started), now);
         let is_behind = self.tasks.values().any(|slot| !slot.is_at_end);
         if self.epoch.records > 0 {
             // A slow disk is not a quiet input: records may have come meanwhile.
@@ -176,6 +173,13 @@ impl Worker {
             rows.clear();
         }
         rows
+    }
+
+    /// Tells the metrics how long a commit took, and where it left the tasks.
+    fn show_commit(&self, took: Duration, now: Duration) {
+        let tasks = self.tasks.iter();
+        let places = tasks.map(|(at, slot)| (at, slot.resume, slot.task.watermark));
+        self.common.metrics.committed(took, now, places);
     }
 
     /// Commits where everything begins, before the first record: a sink that is
