@@ -538,10 +538,14 @@ class Application:
         if not parts.frames and not parts.sources:
             msg = 'there is nothing to run; begin with sdf = app.dataframe(app.topic("name"))'
             raise InvalidOperation(msg)
-        with StopOnSignal(self.stop):
-            rows, counts = _native.run(
-                self._log, self._config, parts, options, self._stopper, self._metrics
-            )
+        self._stopper.begin()
+        try:
+            with StopOnSignal(self.stop):
+                rows, counts = _native.run(
+                    self._log, self._config, parts, options, self._stopper, self._metrics
+                )
+        finally:
+            self._stopper.end()
         self._last_run = RunReport(**counts)
         return rows
 

@@ -24,7 +24,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What an application was told, as the facade's `ApplicationConfig` has it.
@@ -122,7 +122,19 @@ pub(crate) struct Parts {
 /// Ends a run from a signal handler or another thread.
 #[pyclass(frozen, name = "Stopper", module = "headwater._native")]
 #[derive(Default)]
-pub(crate) struct PyStopper(Mutex<Option<Stopper>>);
+pub(crate) struct PyStopper(Mutex<Stoppable>);
+
+/// What there is to stop.
+#[derive(Default)]
+enum Stoppable {
+    #[default]
+    Nothing,
+    /// A run that the engine does not have yet.
+    Beginning {
+        is_asked: bool,
+    },
+    Running(Stopper),
+}
 
 #[pymethods]
 impl PyStopper {
@@ -131,16 +143,39 @@ impl PyStopper {
         PyStopper::default()
     }
 
+    /// From here on there is a run to stop.
+    fn begin(&self) {
+        *self.state() = Stoppable::Beginning { is_asked: false };
+    }
+
     /// Asks the run to end after its epoch; False if nothing runs.
     fn stop(&self) -> bool {
-        let stopper = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stopper.as_ref().map(Stopper::stop).is_some()
+        match &mut *self.state() {
+            Stoppable::Nothing => return false,
+            Stoppable::Beginning { is_asked } => *is_asked = true,
+            Stoppable::Running(stopper) => stopper.stop(),
+        }
+        true
+    }
+
+    /// There is none any more.
+    fn end(&self) {
+        *self.state() = Stoppable::Nothing;
     }
 }
 
 impl PyStopper {
-    fn set(&self, stopper: Option<Stopper>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stopper;
+    /// The engine has the run.
+    fn running(&self, stopper: Stopper) {
+        let mut state = self.state();
+        if let Stoppable::Beginning { is_asked: true } = *state {
+            stopper.stop();
+        }
+        *state = Stoppable::Running(stopper);
+    }
+
+    fn state(&self) -> MutexGuard<'_, Stoppable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -307,9 +342,8 @@ pub(crate) fn run<'py>(
             "/livez, /readyz and /metrics are at http://{address}"
         ));
     }
-    stopper.set(Some(application.stopper()));
+    stopper.running(application.stopper());
     let report = py.detach(|| application.run(&plan, &run_options));
-    stopper.set(None);
     metrics.answers_at(None);
     py.detach(|| drop(endpoint));
     let report: Report = raise(py, report)?;

@@ -9,7 +9,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -139,6 +139,28 @@ def test_handlers_of_signals_are_put_back(app: hw.Application, produce: Any) -> 
     app.dataframe("in")
     app.run(count=1)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_signal_before_the_engine_has_the_run_ends_it(
+    app: hw.Application, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headwater._signals import StopOnSignal
+
+    class Terminated(StopOnSignal):
+        def __enter__(self) -> Self:
+            entered = super().__enter__()
+            signal.raise_signal(signal.SIGTERM)
+            return entered
+
+    produce([{"a": 1}])
+    app.dataframe("in")
+    with monkeypatch.context() as patched:
+        patched.setattr("headwater.app.StopOnSignal", Terminated)
+        assert app.run() == []
+    assert app.run(count=1) == [{"a": 1}], "it is the end of that run only"
+    app.stop()
+    produce([{"a": 2}])
+    assert app.run(count=1) == [{"a": 2}], "there was nothing to stop"
 
 
 SCRIPT = """

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Application {
 pub struct Stopper(Arc<AtomicBool>);
 
 impl Stopper {
-    /// Asks the run to end.
+    /// Asks the run to end; before it has begun, the next one.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -175,8 +175,9 @@ impl Application {
     /// A definition that cannot work, a record under the policy `stop`, a log
     /// that stays unavailable, and what a user's function ends the run with.
     pub fn run(&mut self, plan: &LogicalPlan, options: &RunOptions) -> Result<Report> {
+        let report = run::run(self, plan, options);
         self.stop.store(false, Ordering::Release);
-        run::run(self, plan, options)
+        report
     }
 
     /// Runs the plan that some frames make together.

@@ -99,6 +99,20 @@ fn a_second_run_goes_on_where_the_first_ended() {
 }
 
 #[test]
+fn a_stop_before_the_run_ends_it_and_no_other() -> headwater::Result<()> {
+    let log = MemoryLog::new(Env::system());
+    produce(&*log, "in", [("k", r#"{"x":1}"#, 1)])?;
+    let mut application = Application::in_process(log, Settings::new("test"));
+    application.stopper().stop();
+    let frames = [DataFrame::topic("in")];
+    let report = application.run_frames(&frames, &RunOptions::default())?;
+    assert_eq!(report.ended, Ended::Stopped);
+    let report = application.run_frames(&frames, &UNTIL_QUIET)?;
+    assert_eq!((report.ended, report.records_in), (Ended::Timeout, 1));
+    Ok(())
+}
+
+#[test]
 fn branches_do_not_see_each_other() {
     let log = MemoryLog::new(Env::system());
     produce(
