@@ -47,8 +47,15 @@ pub(crate) struct ToRestore {
     pub(crate) end: Position,
     /// The first position that the changelog has.
     pub(crate) start: Position,
-    /// Whether the store had something before, so that it can begin anew.
+    /// Whether the store had something on disk before.
     pub(crate) is_resumed: bool,
+}
+
+impl ToRestore {
+    /// Whether it has begun and not ended, so that it can begin anew.
+    fn is_under_way(&self) -> bool {
+        self.start < self.at && self.at < self.end
+    }
 }
 
 /// A store on its way.
@@ -296,14 +303,13 @@ fn apply_all(
         let fetched = match reader.poll(PAUSE, FetchLimits::default()) {
             Ok(fetched) => fetched,
             Err(error) if error.class() == Class::Invalid => {
-                // The log no longer has everything from where a store stood.
+                // The log no longer has everything from where a store stood: on disk, or
+                // when its restore was broken off, or when a compaction overtook it.
                 let mut is_any = false;
-                for one in all.iter_mut().filter(|one| one.left.at < one.left.end) {
-                    if std::mem::take(&mut one.left.is_resumed) {
-                        one.begin_anew();
-                        reader.seek(&one.changelog, one.left.at)?;
-                        is_any = true;
-                    }
+                for one in all.iter_mut().filter(|one| one.left.is_under_way()) {
+                    one.begin_anew();
+                    reader.seek(&one.changelog, one.left.at)?;
+                    is_any = true;
                 }
                 match is_any {
                     true => continue,
@@ -328,6 +334,7 @@ impl Replayed<'_> {
     fn begin_anew(&mut self) {
         self.store.clear();
         self.left.at = self.left.start;
+        self.left.is_resumed = false;
         self.meter.done.store(0, Ordering::Relaxed);
     }
 

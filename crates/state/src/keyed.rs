@@ -586,6 +586,7 @@ impl Spill for KeyedStore {
     }
 
     fn write(&mut self, position: Position) -> Result<()> {
+        self.check()?;
         if !self.has_disk() {
             self.mark_all_unwritten();
         }

@@ -133,10 +133,11 @@ pub trait Spill {
     /// What the entries in memory take.
     fn resident_bytes(&self) -> usize;
 
-    /// Writes all that the disk does not have as the state at that position.
+    /// Writes all that the disk does not have as the state at that position. A store
+    /// that could not read something is of no position, and writes nothing.
     ///
     /// # Errors
-    /// `Unavailable` if the disk fails.
+    /// `Unavailable` if the disk fails, or has failed a read that could not say so.
     fn write(&mut self, position: Position) -> Result<()>;
 
     /// Lets cold entries leave memory until the rest takes `bytes_max`. What the

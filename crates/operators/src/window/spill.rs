@@ -239,6 +239,7 @@ impl Spill for WindowStore {
     }
 
     fn write(&mut self, position: Position) -> Result<()> {
+        self.spilled.check()?;
         if !self.spilled.has_disk() {
             self.spilled.unwritten.clear();
             for slot in self.entries.slots() {

@@ -88,6 +88,18 @@ fn every_seed_gives_what_the_oracle_says() {
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
 }
 
+/// What these found: a window that could not be read from disk while its store was
+/// restored counted as none, and a store that knew less than its changelog was written
+/// (the first three); a compaction that overtook a restore ended the run. With another
+/// engine a seed is another story, so they say something only for a while.
+#[test]
+fn seeds_that_once_found_mistakes_find_none() {
+    for seed in [22_349, 28_557, 60_720, 63_229] {
+        let failure = run(&Script::random(seed), None).failure;
+        assert_eq!(failure, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_trace_every_time() {
     for seed in 1..=50 {
