@@ -65,11 +65,10 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
     }
     let shared = &common.shared;
     common.metrics.enter(Phase::Running);
-    if let Err(error) = first.commit_first() {
-        shared.fail(error);
-    }
+    let begun = first.commit_first();
     let mut joins = Vec::new();
-    for mut worker in workers {
+    // A worker whose commit has failed commits nothing more.
+    for mut worker in workers.into_iter().filter(|_| begun.is_ok()) {
         let own = Arc::clone(shared);
         let name = format!("headwater-worker-{}", worker.index);
         let work = Box::new(move || run_one(&mut worker, &own, &|| false));
@@ -78,7 +77,10 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
             Err(error) => shared.fail(error),
         }
     }
-    run_one(&mut first, shared, is_changing);
+    match begun {
+        Ok(()) => run_one(&mut first, shared, is_changing),
+        Err(error) => shared.fail(error),
+    }
     common.metrics.enter(Phase::Draining);
     joins.into_iter().for_each(|join| join());
     let now = application.env.clock.monotonic();

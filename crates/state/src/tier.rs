@@ -164,7 +164,7 @@ pub fn settle_restoring(store: &mut dyn Spill, position: Position) -> Result<()>
         return Ok(());
     };
     if tier.is_write_due() {
-        store.write(position)?;
+        write(store, position)?;
     }
     if let Some(bytes_max) = check_budget(store) {
         // Before the first write the disk has nothing.
@@ -172,7 +172,7 @@ pub fn settle_restoring(store: &mut dyn Spill, position: Position) -> Result<()>
             store.evict(bytes_max);
         }
         if bytes_max < store.resident_bytes() {
-            store.write(position)?;
+            write(store, position)?;
             store.evict(bytes_max);
         }
         check_budget(store);
@@ -189,9 +189,24 @@ pub fn settle_at_end(store: &mut dyn Spill, position: Position) -> Result<()> {
     let bytes = store.resident_bytes();
     let tier = store.tier_mut();
     match tier.is_some_and(|tier| tier.is_write_due_at_end(bytes)) {
-        true => store.write(position),
+        true => write(store, position),
         false => Ok(()),
     }
+}
+
+/// Writes, unless an earlier write has failed: what was to be in that one would be missing.
+fn write(store: &mut dyn Spill, position: Position) -> Result<()> {
+    let has_failed = |store: &mut dyn Spill| store.tier_mut().map(|tier| tier.has_failed);
+    if has_failed(store) == Some(true) {
+        return Err(Error::unavailable(
+            "a state store whose last write has failed must be opened anew",
+        ));
+    }
+    let written = store.write(position);
+    if let Some(tier) = store.tier_mut() {
+        tier.has_failed = written.is_err();
+    }
+    written
 }
 
 fn check_budget(store: &mut dyn Spill) -> Option<usize> {
@@ -212,6 +227,8 @@ pub struct Tier {
     published: usize,
     /// How much has changed since the last write.
     unwritten_bytes: usize,
+    /// Whether the last write has failed; there is no other after it.
+    has_failed: bool,
 }
 
 /// What a batch says beside its entries.
@@ -245,6 +262,7 @@ impl Tier {
             next_due_ms: TimestampMs::MAX,
             published: 0,
             unwritten_bytes: 0,
+            has_failed: false,
         };
         if names.is_empty() {
             return Ok(tier);
@@ -285,6 +303,7 @@ impl Tier {
         self.header = Header::new(self.settings.changelog_id);
         self.next_due_ms = TimestampMs::MAX;
         self.unwritten_bytes = 0;
+        self.has_failed = false;
         self.publish(0);
         self.disk.take().map_or(Ok(()), |mut disk| disk.clear())
     }
