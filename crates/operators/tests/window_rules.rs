@@ -881,6 +881,33 @@ fn a_removal_that_comes_an_epoch_late_leaves_the_clock_as_it_is() {
     assert_eq!(driver.late, 1, "what was closed stays closed");
 }
 
+/// What stands on disk says when it is due by the rules of the program that wrote it.
+#[test]
+fn other_rules_hold_for_windows_on_disk_too() {
+    let before = WindowSpec {
+        key_timeout_ms: 1_000,
+        ..tumbling(10)
+    };
+    let after = WindowSpec {
+        key_timeout_ms: 5,
+        ..before.clone()
+    };
+    let functions = Functions::default();
+    let mut rows = Vec::new();
+    for driver in [
+        Driver::new(&before, &functions),
+        Driver::spilling(&before, &functions, 1),
+    ] {
+        let mut driver = driver.feed(&[record("a", 1, 1), record("b", 2, 1)]);
+        driver.restart_with(after.clone());
+        // By now `a` has been silent for too long; by the old rules it would not have been.
+        let driver = driver.feed(&[record("b", 50, 1), record("b", 51, 1)]);
+        assert_eq!(driver.rows().len(), 2, "both windows have closed");
+        rows.push(driver.outs);
+    }
+    assert_eq!(rows[0], rows[1]);
+}
+
 #[test]
 fn a_key_without_windows_has_a_record_for_its_clock_and_only_then() {
     let spec = WindowSpec {

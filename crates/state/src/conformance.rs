@@ -201,7 +201,7 @@ fn open<S: Subject>(setup: &Setup<'_>, log: &Changelog, seed: u64) -> S {
             let position = Position::from_offset(index as u64 + 1);
             // Restoring is in pieces, of which some are settled.
             if index % 7 == 0 {
-                store.settle(position)
+                store.settle_restoring(position)
             } else {
                 Ok(())
             }
@@ -221,8 +221,8 @@ fn attach(store: &mut dyn StateStore, setup: &Setup<'_>) -> Result<usize> {
         budget: MemoryBudget::new(memory_max),
         changelog_id: 1,
     })?;
-    let position = tier.position();
     store.attach(tier);
+    let position = store.tier().and_then(Tier::position);
     Ok(position
         .and_then(|(position, _)| position.offset())
         .map_or(0, |offset| offset as usize))

@@ -16,7 +16,7 @@ use crate::{
     KeyReader, KeyWriter, Mark, Spill, StateStore, Tier, ValueReader, ValueWriter, Written, hint_of,
 };
 use ahash::AHasher;
-use headwater_core::{Error, Position, RecordsBuilder, Result, TimestampMs};
+use headwater_core::{Position, RecordsBuilder, Result, TimestampMs};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
@@ -55,8 +55,6 @@ pub struct KeyedStore {
     ring: VecDeque<Arc<[u8]>>,
     /// Keys whose slots the disk does not have as they are.
     unwritten: Vec<Arc<[u8]>>,
-    /// Why something could not be read.
-    failure: Option<Error>,
 }
 
 /// A resident key.
@@ -198,7 +196,7 @@ impl KeyedStore {
                 self.set_slot(&key, Some(slot));
             }
             Err(error) => {
-                self.failure.get_or_insert(error);
+                tier.keep::<()>(Err(error));
             }
         }
     }
@@ -291,16 +289,10 @@ impl KeyedStore {
     /// Makes entries resident whose time to live is over.
     fn load_expired(&mut self, horizon_ms: TimestampMs, entries_max: usize) {
         let Some(tier) = &mut self.tier else { return };
-        match tier.take_due(horizon_ms, entries_max) {
-            Ok(hints) => {
-                for (hint_ms, key) in hints {
-                    self.find(&key);
-                    self.take_hint(&key.into(), hint_ms);
-                }
-            }
-            Err(error) => {
-                self.failure.get_or_insert(error);
-            }
+        let hints = tier.take_due(horizon_ms, entries_max);
+        for (hint_ms, key) in tier.keep(hints).into_iter().flatten() {
+            self.find(&key);
+            self.take_hint(&key.into(), hint_ms);
         }
     }
 
@@ -530,10 +522,11 @@ impl StateStore for KeyedStore {
 
     fn clear(&mut self) {
         let mut tier = self.tier.take();
-        let cleared = tier.as_mut().map_or(Ok(()), |tier| tier.clear());
+        if let Some(tier) = &mut tier {
+            tier.clear();
+        }
         *self = KeyedStore {
             tier,
-            failure: cleared.err(),
             ..KeyedStore::new(self.max_future_ms)
         };
     }
@@ -554,20 +547,8 @@ impl StateStore for KeyedStore {
         self.tier.as_deref()
     }
 
-    fn settle(&mut self, position: Position) -> Result<()> {
-        crate::settle(self, position)
-    }
-
-    fn settle_restoring(&mut self, position: Position) -> Result<()> {
-        crate::settle_restoring(self, position)
-    }
-
-    fn settle_at_end(&mut self, position: Position) -> Result<()> {
-        crate::settle_at_end(self, position)
-    }
-
-    fn check(&mut self) -> Result<()> {
-        self.failure.take().map_or(Ok(()), Err)
+    fn spill(&mut self) -> Option<&mut dyn Spill> {
+        Some(self)
     }
 
     fn is_over_budget(&self) -> bool {
@@ -586,7 +567,6 @@ impl Spill for KeyedStore {
     }
 
     fn write(&mut self, position: Position) -> Result<()> {
-        self.check()?;
         if !self.has_disk() {
             self.mark_all_unwritten();
         }

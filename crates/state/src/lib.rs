@@ -33,10 +33,7 @@ pub use disk::DiskStore;
 pub use encoding::{FORMAT_VERSION, KeyReader, KeyWriter, ValueReader, ValueWriter};
 pub use keyed::{KeyedState, KeyedStore};
 pub use stored::StoredEntry;
-pub use tier::{
-    MemoryBudget, Spill, Stored, Tier, TierSettings, Written, hint_of, settle, settle_at_end,
-    settle_restoring,
-};
+pub use tier::{MemoryBudget, Spill, Stored, Tier, TierSettings, Written, hint_of};
 
 use headwater_core::{Position, RecordsBuilder, Result};
 
@@ -103,13 +100,19 @@ pub trait StateStore: Send {
         None
     }
 
+    /// The store as one that spills, if it does.
+    fn spill(&mut self) -> Option<&mut dyn Spill> {
+        None
+    }
+
     /// Everything up to `position` of the changelog is in the store, and nothing
     /// else is. Keeps it within its memory: see [`Tier`].
     ///
     /// # Errors
     /// `Unavailable` if the disk fails: the store must be dropped and restored.
-    fn settle(&mut self, _position: Position) -> Result<()> {
-        Ok(())
+    fn settle(&mut self, position: Position) -> Result<()> {
+        let store = self.spill();
+        store.map_or(Ok(()), |store| tier::settle(store, position))
     }
 
     /// As [`StateStore::settle`], in the middle of a restore: what only makes later
@@ -117,26 +120,28 @@ pub trait StateStore: Send {
     ///
     /// # Errors
     /// As [`StateStore::settle`].
-    fn settle_restoring(&mut self, _position: Position) -> Result<()> {
-        Ok(())
+    fn settle_restoring(&mut self, position: Position) -> Result<()> {
+        let store = self.spill();
+        store.map_or(Ok(()), |store| tier::settle_restoring(store, position))
     }
 
     /// As [`StateStore::settle`], for the last time.
     ///
     /// # Errors
     /// As [`StateStore::settle`].
-    fn settle_at_end(&mut self, _position: Position) -> Result<()> {
-        Ok(())
+    fn settle_at_end(&mut self, position: Position) -> Result<()> {
+        let store = self.spill();
+        store.map_or(Ok(()), |store| tier::settle_at_end(store, position))
     }
 
-    /// Whether all that was read since the last call could be read. What could
-    /// not was answered as if it had never been stored, because what asks may be
-    /// a user's function: the step that asked must be dropped, and the store.
+    /// Whether all that was read could be read. What could not was answered as if it
+    /// had never been stored, because what asks may be a user's function: the step that
+    /// asked must be dropped, and the store, which says so every time.
     ///
     /// # Errors
     /// `Unavailable` if the disk failed.
     fn check(&mut self) -> Result<()> {
-        Ok(())
+        self.tier().map_or(Ok(()), Tier::check)
     }
 
     /// Whether the store uses more memory than it may, so that the epoch should

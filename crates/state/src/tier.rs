@@ -38,13 +38,13 @@
 
 use crate::disk::DiskStore;
 use headwater_core::env::Env;
-use headwater_core::{Error, Position, Result, TimestampMs};
+use headwater_core::{Class, Error, Position, Result, TimestampMs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a store writes at once at most, and so what a restart after a crash
-/// reads of the changelog.
+/// Once so much has changed since the last write, a store is written; a restart after a
+/// crash reads so much of the changelog, and an epoch more.
 const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
 /// A store of this size is written when the run ends, so that the next start
 /// need not read its changelog.
@@ -133,11 +133,10 @@ pub trait Spill {
     /// What the entries in memory take.
     fn resident_bytes(&self) -> usize;
 
-    /// Writes all that the disk does not have as the state at that position. A store
-    /// that could not read something is of no position, and writes nothing.
+    /// Writes all that the disk does not have as the state at that position.
     ///
     /// # Errors
-    /// `Unavailable` if the disk fails, or has failed a read that could not say so.
+    /// `Unavailable` if the disk fails.
     fn write(&mut self, position: Position) -> Result<()>;
 
     /// Lets cold entries leave memory until the rest takes `bytes_max`. What the
@@ -149,8 +148,8 @@ pub trait Spill {
 ///
 /// # Errors
 /// `Unavailable` if the disk fails.
-pub fn settle(store: &mut dyn Spill, position: Position) -> Result<()> {
-    settle_restoring(store, position)?;
+pub(crate) fn settle(store: &mut dyn Spill, position: Position) -> Result<()> {
+    keep_within_budget(store, position, false)?;
     store.tier_mut().map_or(Ok(()), Tier::tidy)
 }
 
@@ -159,10 +158,16 @@ pub fn settle(store: &mut dyn Spill, position: Position) -> Result<()> {
 ///
 /// # Errors
 /// `Unavailable` if the disk fails.
-pub fn settle_restoring(store: &mut dyn Spill, position: Position) -> Result<()> {
+pub(crate) fn settle_restoring(store: &mut dyn Spill, position: Position) -> Result<()> {
+    keep_within_budget(store, position, true)
+}
+
+fn keep_within_budget(store: &mut dyn Spill, position: Position, is_restoring: bool) -> Result<()> {
     let Some(tier) = store.tier_mut() else {
         return Ok(());
     };
+    tier.check()?;
+    tier.is_restoring = is_restoring;
     if tier.is_write_due() {
         write(store, position)?;
     }
@@ -185,28 +190,25 @@ pub fn settle_restoring(store: &mut dyn Spill, position: Position) -> Result<()>
 ///
 /// # Errors
 /// `Unavailable` if the disk fails.
-pub fn settle_at_end(store: &mut dyn Spill, position: Position) -> Result<()> {
+pub(crate) fn settle_at_end(store: &mut dyn Spill, position: Position) -> Result<()> {
     let bytes = store.resident_bytes();
-    let tier = store.tier_mut();
-    match tier.is_some_and(|tier| tier.is_write_due_at_end(bytes)) {
+    let Some(tier) = store.tier_mut() else {
+        return Ok(());
+    };
+    tier.check()?;
+    match tier.is_write_due_at_end(bytes) {
         true => write(store, position),
         false => Ok(()),
     }
 }
 
-/// Writes, unless an earlier write has failed: what was to be in that one would be missing.
 fn write(store: &mut dyn Spill, position: Position) -> Result<()> {
-    let has_failed = |store: &mut dyn Spill| store.tier_mut().map(|tier| tier.has_failed);
-    if has_failed(store) == Some(true) {
-        return Err(Error::unavailable(
-            "a state store whose last write has failed must be opened anew",
-        ));
-    }
     let written = store.write(position);
-    if let Some(tier) = store.tier_mut() {
-        tier.has_failed = written.is_err();
-    }
-    written
+    let Some(tier) = store.tier_mut() else {
+        return written;
+    };
+    tier.keep(written);
+    tier.check()
 }
 
 fn check_budget(store: &mut dyn Spill) -> Option<usize> {
@@ -227,8 +229,13 @@ pub struct Tier {
     published: usize,
     /// How much has changed since the last write.
     unwritten_bytes: usize,
-    /// Whether the last write has failed; there is no other after it.
-    has_failed: bool,
+    /// Why something could not be read or written. Then what the store holds is of no
+    /// position, so nothing is written any more, until it is cleared or opened anew.
+    failure: Option<(Class, String)>,
+    /// Whether what is written is in the middle of a restore.
+    is_restoring: bool,
+    /// When the store began with what it has on disk, or with nothing.
+    began_ms: TimestampMs,
 }
 
 /// What a batch says beside its entries.
@@ -262,8 +269,11 @@ impl Tier {
             next_due_ms: TimestampMs::MAX,
             published: 0,
             unwritten_bytes: 0,
-            has_failed: false,
+            failure: None,
+            is_restoring: false,
+            began_ms: 0,
         };
+        tier.began_ms = tier.settings.env.clock.wall_ms();
         if names.is_empty() {
             return Ok(tier);
         }
@@ -295,17 +305,39 @@ impl Tier {
         self.disk.is_some()
     }
 
-    /// Forgets what is on disk.
+    /// Keeps a failure, the first one: [`Tier::check`] tells it until the end.
+    pub fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let failure = || (error.class(), error.message().to_owned());
+                self.failure.get_or_insert_with(failure);
+                None
+            }
+        }
+    }
+
+    /// Whether everything could be read and written.
     ///
     /// # Errors
-    /// `Unavailable` if the disk fails.
-    pub fn clear(&mut self) -> Result<()> {
+    /// What has failed, `Unavailable` of the disk; every time.
+    pub fn check(&self) -> Result<()> {
+        match &self.failure {
+            None => Ok(()),
+            Some((class, message)) => Err(Error::new(*class, message.clone())),
+        }
+    }
+
+    /// Forgets what is on disk; if that fails, [`Tier::check`] says so.
+    pub fn clear(&mut self) {
         self.header = Header::new(self.settings.changelog_id);
         self.next_due_ms = TimestampMs::MAX;
         self.unwritten_bytes = 0;
-        self.has_failed = false;
         self.publish(0);
-        self.disk.take().map_or(Ok(()), |mut disk| disk.clear())
+        self.failure = None;
+        self.began_ms = self.settings.env.clock.wall_ms();
+        let cleared = self.disk.take().map_or(Ok(()), |mut disk| disk.clear());
+        self.keep(cleared);
     }
 
     /// An entry that is not resident.
@@ -470,8 +502,13 @@ impl Tier {
             header.due_from_ms = header.due_from_ms.min(*first_ms);
             self.next_due_ms = self.next_due_ms.min(*first_ms);
         }
+        // In the middle of a restore the state is as old as it was at the beginning.
+        header.written_ms = match (self.is_restoring, header.position) {
+            (false, _) => env.clock.wall_ms(),
+            (true, None) => self.began_ms,
+            (true, Some(_)) => header.written_ms,
+        };
         header.position = Some(position);
-        header.written_ms = env.clock.wall_ms();
         header.words = words;
         disk.set_garbage(vec![SPACE_DUE]..due_key(header.due_from_ms, &[]));
         disk.write(batch, &header.encode())?;
@@ -481,10 +518,12 @@ impl Tier {
 
     /// Goes on with what keeps reads fast.
     fn tidy(&mut self) -> Result<()> {
-        match &mut self.disk {
+        let merged = match &mut self.disk {
             Some(disk) if disk.is_merging() => disk.merge_some(MERGE_STEP_BYTES),
             _ => Ok(()),
-        }
+        };
+        self.keep(merged);
+        self.check()
     }
 }
 

@@ -28,9 +28,11 @@ use super::rules::Clock;
 use super::store::WindowStore;
 use super::windows::OpenWindow;
 use crate::{Accumulators, Aggregators};
-use headwater_core::{Error, Position, RecordsBuilder, Result, TimestampMs};
+use headwater_core::{Error, RecordsBuilder, Result, TimestampMs};
 use headwater_plan::Closing;
-use headwater_state::{KeyReader, KeyWriter, Mark, StateStore, Tier, ValueReader, ValueWriter};
+use headwater_state::{
+    KeyReader, KeyWriter, Mark, Spill, StateStore, Tier, ValueReader, ValueWriter,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -271,20 +273,8 @@ impl StateStore for WindowStore {
         self.spilled.tier()
     }
 
-    fn settle(&mut self, position: Position) -> Result<()> {
-        headwater_state::settle(self, position)
-    }
-
-    fn settle_restoring(&mut self, position: Position) -> Result<()> {
-        headwater_state::settle_restoring(self, position)
-    }
-
-    fn settle_at_end(&mut self, position: Position) -> Result<()> {
-        headwater_state::settle_at_end(self, position)
-    }
-
-    fn check(&mut self) -> Result<()> {
-        self.spilled.check()
+    fn spill(&mut self) -> Option<&mut dyn Spill> {
+        Some(self)
     }
 
     fn is_over_budget(&self) -> bool {

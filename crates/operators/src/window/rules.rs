@@ -53,6 +53,11 @@ impl Rules {
     /// added up without overflow: 36 million years.
     const LENGTH_MAX_MS: i64 = i64::MAX / 8;
 
+    /// What may change while the state stays, and says when something is due.
+    pub(super) fn times(&self) -> [i64; 3] {
+        [self.grace_ms, self.key_timeout_ms, self.key_retention_ms]
+    }
+
     pub(super) fn new(spec: &WindowSpec) -> Result<Rules> {
         let (size_ms, advance_ms) = (spec.length.size_ms(), spec.length.advance_ms());
         let lengths = [

@@ -15,7 +15,7 @@ use super::key::Key;
 use super::store::WindowStore;
 use super::windows::OpenWindow;
 use crate::Aggregators;
-use headwater_core::{Error, Position, Result, TimestampMs};
+use headwater_core::{Position, Result, TimestampMs};
 use headwater_plan::Closing;
 use headwater_state::{Spill, Stored, Tier, ValueReader, ValueWriter, Written, hint_of};
 use std::collections::BTreeSet;
@@ -43,8 +43,6 @@ pub(super) struct Spilled {
     /// The slot at which the search for cold entries goes on.
     hand: u32,
     next_hint_ms: TimestampMs,
-    /// Why something could not be read.
-    failure: Option<Error>,
 }
 
 impl Default for Spilled {
@@ -56,7 +54,6 @@ impl Default for Spilled {
             gone: BTreeSet::new(),
             hand: 0,
             next_hint_ms: TimestampMs::MAX,
-            failure: None,
         }
     }
 }
@@ -82,17 +79,14 @@ impl Spilled {
         tier.is_some_and(|tier| tier.is_over_budget(self.bytes))
     }
 
-    pub(super) fn check(&mut self) -> Result<()> {
-        self.failure.take().map_or(Ok(()), Err)
-    }
-
     /// The same tier with nothing on it.
     pub(super) fn cleared(&mut self) -> Spilled {
         let mut tier = self.tier.take();
-        let cleared = tier.as_mut().map_or(Ok(()), |tier| tier.clear());
+        if let Some(tier) = &mut tier {
+            tier.clear();
+        }
         Spilled {
             tier,
-            failure: cleared.err(),
             ..Spilled::default()
         }
     }
@@ -102,16 +96,15 @@ impl Spilled {
         self.gone.remove(&*entry.key);
         self.bytes += entry.bytes as usize;
     }
-
-    fn fail(&mut self, error: Error) {
-        self.failure.get_or_insert(error);
-    }
 }
 
 impl WindowStore {
-    pub(super) fn attach_tier(&mut self, tier: Tier) {
-        if let Some((open_count, ended_ms)) = read_words(tier.words()) {
-            (self.open_count, self.ended_ms) = (open_count, ended_ms);
+    pub(super) fn attach_tier(&mut self, mut tier: Tier) {
+        let words = read_words(tier.words());
+        match words.filter(|words| words.times == self.rules.times()) {
+            Some(words) => (self.open_count, self.ended_ms) = (words.open_count, words.ended_ms),
+            // Hints were made by other rules, and are perhaps late by these.
+            None => tier.clear(),
         }
         self.spilled.next_hint_ms = tier.next_due_ms();
         self.spilled.tier = Some(Box::new(tier));
@@ -130,13 +123,8 @@ impl WindowStore {
             let stored = stored.map(|stored| read_entry(key, stored, &self.aggregators));
             stored.transpose()
         });
-        match stored {
-            Ok(entry) => entry.and_then(|entry| self.add_back(entry)),
-            Err(error) => {
-                self.spilled.fail(error);
-                None
-            }
-        }
+        let entry = tier.keep(stored)?;
+        entry.and_then(|entry| self.add_back(entry))
     }
 
     /// Adds an entry that comes from disk, unless no record stands for it; see
@@ -202,9 +190,9 @@ impl WindowStore {
         let Some(tier) = &mut self.spilled.tier else {
             return;
         };
-        let hints = match tier.take_due(until_ms, HINTS_MAX) {
-            Ok(hints) => hints,
-            Err(error) => return self.spilled.fail(error),
+        let hints = tier.take_due(until_ms, HINTS_MAX);
+        let Some(hints) = tier.keep(hints) else {
+            return;
         };
         self.spilled.next_hint_ms = tier.next_due_ms();
         for (hint_ms, key) in hints {
@@ -239,7 +227,6 @@ impl Spill for WindowStore {
     }
 
     fn write(&mut self, position: Position) -> Result<()> {
-        self.spilled.check()?;
         if !self.spilled.has_disk() {
             self.spilled.unwritten.clear();
             for slot in self.entries.slots() {
@@ -249,7 +236,12 @@ impl Spill for WindowStore {
                 }
             }
         }
-        let words = write_words(self.open_count, self.ended_ms);
+        let words = Words {
+            open_count: self.open_count,
+            ended_ms: self.ended_ms,
+            times: self.rules.times(),
+        };
+        let words = words.encode();
         let written = std::mem::take(&mut self.spilled.unwritten);
         let gone = std::mem::take(&mut self.spilled.gone);
         let keys = written.iter().cloned().chain(gone).collect();
@@ -382,18 +374,35 @@ fn read_entry(key: &[u8], stored: Stored, aggregators: &Aggregators) -> Result<E
     Ok(entry)
 }
 
-/// What stands beside the entries: the number of open windows, and
-/// [`WindowStore::ended_ms`].
-fn write_words(open_count: usize, ended_ms: TimestampMs) -> Vec<u8> {
-    let mut words = (open_count as u64).to_le_bytes().to_vec();
-    words.extend_from_slice(&ended_ms.to_le_bytes());
-    words
+/// What stands beside the entries.
+struct Words {
+    /// The number of open windows.
+    open_count: usize,
+    /// [`WindowStore::ended_ms`].
+    ended_ms: TimestampMs,
+    /// The rules by which hints were made, as [`Rules::times`](super::rules::Rules::times)
+    /// gives them.
+    times: [i64; 3],
 }
 
-fn read_words(words: &[u8]) -> Option<(usize, TimestampMs)> {
-    let (open_count, ended_ms) = words.split_at_checked(8)?;
-    Some((
-        u64::from_le_bytes(open_count.try_into().ok()?) as usize,
-        i64::from_le_bytes(ended_ms.try_into().ok()?),
-    ))
+impl Words {
+    fn encode(&self) -> Vec<u8> {
+        let numbers = [self.open_count as i64, self.ended_ms];
+        let numbers = numbers.into_iter().chain(self.times);
+        numbers.flat_map(i64::to_le_bytes).collect()
+    }
+}
+
+/// `None` where there are none.
+fn read_words(words: &[u8]) -> Option<Words> {
+    let number = |bytes: &[u8]| bytes.try_into().map(i64::from_le_bytes).ok();
+    let numbers: Vec<i64> = words.chunks(8).map_while(number).collect();
+    let [open_count, ended_ms, times @ ..] = numbers.as_slice() else {
+        return None;
+    };
+    Some(Words {
+        open_count: usize::try_from(*open_count).ok()?,
+        ended_ms: *ended_ms,
+        times: times.try_into().ok()?,
+    })
 }

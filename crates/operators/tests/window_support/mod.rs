@@ -128,8 +128,8 @@ impl Driver {
             changelog_id: 1,
         });
         let tier = tier.expect("opens");
-        let position = tier.position();
         self.store().attach(tier);
+        let position = self.store().tier().and_then(Tier::position);
         let offset = position.and_then(|(position, _)| position.offset());
         offset.map_or(0, |offset| offset as usize)
     }
@@ -318,6 +318,13 @@ impl Driver {
         self.log = log;
     }
 
+    /// As [`Driver::restart`], with a program whose rules have changed.
+    pub(crate) fn restart_with(&mut self, spec: WindowSpec) {
+        self.drain();
+        self.spec = spec;
+        self.restart();
+    }
+
     /// Goes on from the store's own position; every other time it was written to
     /// the end.
     fn restart_from_disk(&mut self) {
@@ -334,7 +341,7 @@ impl Driver {
             store.restore(key, value.as_deref()).expect("it restores");
             if index % 5 == 0 {
                 let position = Position::from_offset(index as u64 + 1);
-                store.settle(position).expect("it settles");
+                store.settle_restoring(position).expect("it settles");
             }
         }
         self.history = history;

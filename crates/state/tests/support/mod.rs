@@ -1,7 +1,7 @@
 //! A disk that fails at one operation and stays failed until it is healed, and
 //! that can lose what was not synced.
 
-#![allow(unreachable_pub, reason = "shared by tests")]
+#![allow(dead_code, unreachable_pub, reason = "shared by tests")]
 
 use headwater_core::env::{Env, Storage, StorageFile, StorageLock};
 use headwater_state::conformance::Seed;
@@ -46,6 +46,10 @@ impl FaultyDisk {
             storage: Arc::new(self.clone()),
             ..Env::system()
         }
+    }
+
+    pub fn fail(&self) {
+        self.state.lock().expect("a lock").failing_at = 0;
     }
 
     pub fn heal(&self) {
