@@ -9,8 +9,8 @@ use crate::topics::find;
 use headwater::core::ValueRef;
 use headwater::log::Log;
 use headwater::{
-    DeadLetter, Replay, Result, Value, dead_letter_topic, dead_letter_topics, replay_dead_letters,
-    visit_dead_letters,
+    DeadLetter, Error, Replay, Result, Value, dead_letter_topic, dead_letter_topics,
+    replay_dead_letters, visit_dead_letters,
 };
 
 pub(crate) fn list(log: &dyn Log, form: Form, console: &mut Console<'_>) -> Outcome {
@@ -73,23 +73,7 @@ pub(crate) fn replay(log: &dyn Log, flags: &ReplayFlags, console: &mut Console<'
     if let Some(to) = &flags.to {
         find(log, to)?;
     }
-    let (mut letters, mut new) = (0_u64, 0_u64);
-    visit_dead_letters(log, &topic, &mut |letter| {
-        letters += 1;
-        new += u64::from(!letter.is_replayed);
-        Ok(true)
-    })?;
-    let what = match (flags.offset.len(), flags.again) {
-        (0, true) => format!("{letters} dead letters"),
-        (0, false) => format!("{new} dead letters"),
-        (count, _) => format!("{count} dead letters"),
-    };
-    let to = match &flags.to {
-        Some(to) => format!("to `{to}`"),
-        None => "to the topics that they came from".to_owned(),
-    };
-    let question = format!("send {what} of `{topic}` {to}?");
-    if !flags.yes && !is_confirmed(&question, console)? {
+    if !flags.yes && !is_confirmed(&question(log, &topic, flags)?, console)? {
         return Ok(1);
     }
     let replay = Replay {
@@ -118,13 +102,37 @@ pub(crate) fn replay(log: &dyn Log, flags: &ReplayFlags, console: &mut Console<'
     Ok(0)
 }
 
+/// What a replay is about to do.
+fn question(log: &dyn Log, topic: &str, flags: &ReplayFlags) -> Result<String> {
+    let mut count = flags.offset.len();
+    if count == 0 {
+        visit_dead_letters(log, topic, &mut |letter| {
+            let has_home = letter.is_record || flags.to.is_some();
+            count += usize::from(has_home && (flags.again || !letter.is_replayed));
+            Ok(true)
+        })?;
+    }
+    let to = match &flags.to {
+        Some(to) => format!("to `{to}`"),
+        None => "to the topics that they came from".to_owned(),
+    };
+    Ok(format!("send {count} dead letters of `{topic}` {to}?"))
+}
+
 /// The topic of dead letters that is meant, by its own name or its input's.
 fn letters_of(log: &dyn Log, name: &str) -> Result<String> {
     let own = dead_letter_topic(name);
     if log.topic(&own)?.is_some() {
         return Ok(own);
     }
-    find(log, name).map(|topic| topic.name)
+    let topic = find(log, name)?.name;
+    match topic.ends_with(&dead_letter_topic("")) {
+        true => Ok(topic),
+        false => Err(Error::invalid(format!(
+            "there are no dead letters of this topic topic=`{topic}`\n\
+             hint: `headwater dlq list` shows those that there are"
+        ))),
+    }
 }
 
 fn row(letter: &DeadLetter) -> [Cell; 7] {
@@ -135,13 +143,6 @@ fn row(letter: &DeadLetter) -> [Cell; 7] {
             letter.from_offset.as_deref().unwrap_or("?")
         )
     });
-    let bytes = |bytes: &Option<Vec<u8>>| match bytes {
-        None => Cell::none(),
-        Some(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Cell::text(text),
-            Err(_) => Cell::shown(Value::Null, bytes.escape_ascii().to_string()),
-        },
-    };
     let place = match letter.partition.partition {
         0 => letter.position.to_string(),
         partition => format!("{partition}:{}", letter.position),
@@ -152,8 +153,8 @@ fn row(letter: &DeadLetter) -> [Cell; 7] {
         Cell::text(letter.error.as_str()),
         Cell::maybe(letter.operator.as_deref()),
         Cell::text(if letter.is_replayed { "yes" } else { "no" }),
-        bytes(&letter.key),
-        bytes(&letter.value),
+        Cell::bytes(letter.key.as_deref()),
+        Cell::bytes(letter.value.as_deref()),
     ]
 }
 

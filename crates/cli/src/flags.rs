@@ -110,8 +110,8 @@ pub(crate) enum StateCommand {
         /// The store
         #[arg(long)]
         store: Option<String>,
-        /// End after this many entries
-        #[arg(long)]
+        /// End after this many entries of the store
+        #[arg(long, requires = "store")]
         count: Option<u64>,
     },
 }
@@ -189,7 +189,8 @@ pub(crate) struct Write {
     /// The topic; it must exist
     pub(crate) topic: String,
     /// Lines are JSON objects with value and perhaps key, timestamp and headers, as
-    /// `topics read --output json` prints them; else KEY<TAB>VALUE, or a value alone
+    /// `topics read --output json` prints them (a value that is no JSON stands there, and
+    /// is written, as a JSON text); else KEY<TAB>VALUE, or a value alone
     #[arg(long)]
     pub(crate) json: bool,
     /// One partition instead of that of the key

@@ -6,7 +6,7 @@ use crate::layout::{Cell, Listing};
 use crate::outcome::Outcome;
 use crate::place::Place;
 use headwater::log::{Committed, Log};
-use headwater::{Error, Result, TopicPartition, Value};
+use headwater::{Error, Result, TopicPartition, Value, is_replay_group};
 use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::Path;
@@ -94,7 +94,7 @@ pub(crate) fn unknown(log: &dyn Log, application: &str, known: &str) -> Error {
 /// The applications that have committed anything: groups, but those of replays.
 fn applications(log: &dyn Log, console: &mut Console<'_>) -> Result<Vec<String>> {
     let mut groups = log.groups()?;
-    groups.retain(|group| !group.starts_with("replay__"));
+    groups.retain(|group| !is_replay_group(group));
     if groups.is_empty() {
         writeln!(console.err, "no application has committed anything yet")?;
     }

@@ -49,6 +49,21 @@ impl Cell {
         }
     }
 
+    /// Bytes that may be missing: a text where they are one.
+    pub(crate) fn bytes(bytes: Option<&[u8]>) -> Cell {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        match bytes {
+            None => Cell::none(),
+            Some(bytes) => match text(bytes) {
+                Some(text) => Cell::text(text),
+                None => Cell {
+                    value: Value::Bytes(bytes.into()),
+                    text: None,
+                },
+            },
+        }
+    }
+
     /// A value that people are shown in other words.
     pub(crate) fn shown(value: Value, text: impl Into<String>) -> Cell {
         Cell {

@@ -74,6 +74,12 @@ fn kafka_options(brokers: &str, flags: &Flags) -> Result<KafkaOptions> {
         .iter()
         .find_map(|prefix| brokers.strip_prefix(prefix))
         .map_or(brokers, |rest| rest.trim_end_matches('/'));
+    if let Some((scheme, _)) = plain.split_once("://") {
+        return Err(Error::invalid(format!(
+            "brokers are named as HOST:PORT[,HOST:PORT], kafka://HOST:PORT or kafka+ssl://HOST:PORT \
+             scheme=`{scheme}`"
+        )));
+    }
     let mut options = KafkaOptions::new(plain);
     if is_encrypted {
         options
@@ -95,8 +101,8 @@ fn settings_of(file: &Path) -> Result<Vec<(String, String)>> {
             file.display()
         ))
     })?;
-    let lines = text.lines().enumerate();
-    let meant = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    let lines = text.lines().map(str::trim).enumerate();
+    let meant = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     meant
         .map(|(number, line)| {
             parse_setting(line).map_err(|expected| {
@@ -128,13 +134,19 @@ mod tests {
         let encrypted = named("kafka+ssl://a:1");
         assert_eq!(encrypted.brokers, "a:1");
         assert_eq!(encrypted.settings["security.protocol"], "ssl");
+        let error = kafka_options("http://a:1", &flags(&[])).unwrap_err();
+        assert!(error.to_string().contains("scheme=`http`"), "{error}");
     }
 
     #[test]
     fn settings_come_from_a_file_and_from_flags() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("client.properties");
-        std::fs::write(&file, "# ours\nsasl.username = ada\n\nsasl.password=a=b\n").unwrap();
+        std::fs::write(
+            &file,
+            "  # ours\nsasl.username = ada\n\nsasl.password=a=b\n",
+        )
+        .unwrap();
         let file = file.to_str().unwrap();
         let flags = flags(&["--config-file", file, "--config", "sasl.username=bob"]);
         let options = kafka_options("a:1", &flags).unwrap();

@@ -104,10 +104,7 @@ fn row(store: &StoredStore, partition: u32, entry: &StoredEntry) -> [Cell; 5] {
     [
         Cell::text(store.id.as_str()),
         Cell::number(partition),
-        match &entry.key {
-            None => Cell::none(),
-            Some(key) => Cell::text(String::from_utf8_lossy(key).into_owned()),
-        },
+        Cell::bytes(entry.key.as_deref()),
         Cell::text(entry.kind),
         Cell::shown(Value::Null, fields),
     ]

@@ -34,6 +34,7 @@ pub(crate) fn write(log: &dyn Log, flags: &Write, console: &mut Console<'_>) -> 
         flags,
         topic: topic.name.as_str().into(),
         number: 0,
+        written: 0,
         pending: BTreeMap::new(),
     };
     let mut producer = log.producer()?;
@@ -53,7 +54,13 @@ pub(crate) fn write(log: &dyn Log, flags: &Write, console: &mut Console<'_>) -> 
                 .map_or(0, |at| at + 1),
         };
         for line in rest[..complete].split_inclusive(|&byte| byte == b'\n') {
-            lines.take(line)?;
+            if let Err(error) = lines.take(line) {
+                // What stands before it is written, so that who mends it can go on there.
+                lines.append(&mut *producer)?;
+                let written = lines.written;
+                writeln!(console.err, "{written} records written to `{}`", topic.name)?;
+                return Err(error.into());
+            }
             if RECORDS_MAX <= lines.pending_count() {
                 lines.append(&mut *producer)?;
             }
@@ -67,7 +74,7 @@ pub(crate) fn write(log: &dyn Log, flags: &Write, console: &mut Console<'_>) -> 
     writeln!(
         console.err,
         "{} records written to `{}`",
-        lines.number, topic.name
+        lines.written, topic.name
     )?;
     Ok(0)
 }
@@ -81,7 +88,10 @@ struct Lines<'a> {
     partitions: u32,
     flags: &'a Write,
     topic: std::sync::Arc<str>,
+    /// The line that is read, from 1.
     number: u64,
+    /// The records that are in the topic.
+    written: u64,
     pending: BTreeMap<u32, RecordsBuilder>,
 }
 
@@ -89,10 +99,10 @@ impl Lines<'_> {
     fn take(&mut self, line: &[u8]) -> Result<()> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.number += 1;
         if line.is_empty() {
             return Ok(());
         }
-        self.number += 1;
         if self.flags.json {
             return self.take_json(line);
         }
@@ -165,11 +175,14 @@ impl Lines<'_> {
     }
 
     fn append(&mut self, producer: &mut dyn Producer) -> Result<()> {
+        let count = self.pending_count() as u64;
         for (partition, records) in std::mem::take(&mut self.pending) {
             let to = TopicPartition::new(std::sync::Arc::clone(&self.topic), partition);
             producer.append(&to, records.finish())?;
         }
-        producer.flush()
+        producer.flush()?;
+        self.written += count;
+        Ok(())
     }
 }
 

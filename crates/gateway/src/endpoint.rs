@@ -2,7 +2,7 @@
 
 use crate::exposition::{Form, text_of};
 use crate::liveness::{Liveness, STUCK_AFTER};
-use headwater::core::env::Env;
+use headwater::core::env::{Clock, Env};
 use headwater::log::Log;
 use headwater::{Error, Metrics, Phase, Result};
 use std::io::{Read, Write};
@@ -13,8 +13,10 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The longest that one client may take to ask and to listen.
+/// The longest that one client may take to ask, and then to listen.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a port at which nobody can be let in is left alone.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// The longest request.
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
@@ -113,24 +115,39 @@ fn serve(listener: &TcpListener, metrics: &Metrics, is_closing: &AtomicBool) {
         if is_closing.load(Ordering::Acquire) {
             return;
         }
-        // A client that went away has no use for an answer.
-        let Ok(mut client) = client else { continue };
-        if let Some(asked) = read_request(&mut client) {
+        let Ok(mut client) = client else {
+            // It went away, or the process has no descriptor left for it.
+            clock.sleep(REFUSED_PAUSE);
+            continue;
+        };
+        let until = clock.monotonic() + CLIENT_TIMEOUT;
+        if let Some(asked) = read_request(&mut client, &*clock, until) {
             let response = answer(&asked, metrics, &mut liveness, clock.monotonic());
+            let until = clock.monotonic() + CLIENT_TIMEOUT;
             if client.write_all(&response.into_bytes()).is_ok() {
-                hang_up(client);
+                hang_up(&mut client, &*clock, until);
             }
         }
     }
 }
 
+/// Reads what a client says next; 0 bytes if it has nothing more to say, or says nothing
+/// until then. However slowly it speaks, the others are kept waiting for no longer.
+fn listen(client: &mut TcpStream, part: &mut [u8], clock: &dyn Clock, until: Duration) -> usize {
+    let left = until.saturating_sub(clock.monotonic());
+    if left.is_zero() || client.set_read_timeout(Some(left)).is_err() {
+        return 0;
+    }
+    client.read(part).unwrap_or(0)
+}
+
 /// Closes a connection so that the answer arrives: what a client still says is heard
 /// first, because a system takes back what it has sent if something was never read.
-fn hang_up(mut client: TcpStream) {
+fn hang_up(client: &mut TcpStream, clock: &dyn Clock, until: Duration) {
     let mut part = [0; 1 << 10];
     let mut is_open = client.shutdown(Shutdown::Write).is_ok();
     for _ in 0..HEARD_KIB_MAX {
-        is_open = is_open && client.read(&mut part).is_ok_and(|count| 0 < count);
+        is_open = is_open && 0 < listen(client, &mut part, clock, until);
     }
 }
 
@@ -143,12 +160,14 @@ struct Asked {
 }
 
 /// Reads a request; `None` if none comes in time. One that is malformed asks for nothing.
-fn read_request(client: &mut TcpStream) -> Option<Asked> {
-    client.set_read_timeout(Some(CLIENT_TIMEOUT)).ok()?;
+fn read_request(client: &mut TcpStream, clock: &dyn Clock, until: Duration) -> Option<Asked> {
     client.set_write_timeout(Some(CLIENT_TIMEOUT)).ok()?;
     let (mut bytes, mut part) = (Vec::new(), [0; 1 << 10]);
     loop {
-        let count = client.read(&mut part).ok().filter(|count| 0 < *count)?;
+        let count = listen(client, &mut part, clock, until);
+        if count == 0 {
+            return None;
+        }
         bytes.extend_from_slice(&part[..count]);
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);

@@ -3,8 +3,10 @@
 use headwater::{Phase, Snapshot};
 use std::time::Duration;
 
-/// A worker that has not ended a turn for so long is stuck. A turn lasts milliseconds,
-/// or as long as one call of a user's function; a commit takes seconds at most.
+/// A worker that has not ended a turn for so long is stuck. A turn is one batch, whose
+/// rows are fewer the longer they take: milliseconds, but for the first one, or the first
+/// that a user's function suddenly takes long for: that may have up to 1,000 rows, or as
+/// many as went before. A commit takes seconds at most.
 pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// When each worker was last seen to have moved.
