@@ -129,10 +129,12 @@ def default_name() -> str:
 
 def checked_name(name: str) -> str:
     """Check the name of an application."""
-    if not isinstance(name, str) or "--" in name or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+    # The first `--` of an internal topic's name ends that of its application.
+    is_name = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9._-]*[A-Za-z0-9._]", name)
+    if not is_name or "--" in name:
         msg = (
-            "the name of an application has letters, digits, `.`, `_` and single `-` only, not "
-            f"{name!r}"
+            "the name of an application has letters, digits, `.`, `_` and single `-` only, and "
+            f"does not end with `-`, not {name!r}"
         )
         raise InvalidOperation(msg)
     return name

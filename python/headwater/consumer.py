@@ -90,6 +90,14 @@ class Message:
         return len(self._value or b"")
 
 
+def _with_offset(place: TopicPartition) -> tuple[str, int, int]:
+    at = TopicPartition(*place)
+    if at.offset is None:
+        msg = f"name the offset: TopicPartition({at.topic!r}, {at.partition}, offset=...)"
+        raise InvalidOperation(msg)
+    return at.topic, at.partition, at.offset
+
+
 class Consumer:
     """Reads records of topics, as bytes. Made by `Application.get_consumer`.
 
@@ -182,6 +190,9 @@ class Consumer:
         if self._commits and time.monotonic() >= self._committed_at + _COMMIT_INTERVAL_S:
             self._commit_by_itself()
         record = native.poll(float("inf") if timeout is None else timeout)
+        if native.took_over():
+            # What was not committed is read again, by whoever has it now.
+            self._next.clear()
         if record is None:
             return None
         message = Message(*record)
@@ -202,9 +213,9 @@ class Consumer:
 
     def seek(self, partition: TopicPartition) -> None:
         """Go on at an offset of a partition that it reads."""
-        at = TopicPartition(*partition)
-        self._open.seek((at.topic, at.partition, at.offset))
-        self._next.pop((at.topic, at.partition), None)
+        at = _with_offset(partition)
+        self._open.seek(at)
+        self._next.pop(at[:2], None)
 
     def commit(
         self,
@@ -227,11 +238,11 @@ class Consumer:
         if message is not None:
             places = [(message.topic(), message.partition(), message.offset() + 1)]
         elif offsets is not None:
-            places = [(at[0], at[1], at[2] or 0) for at in offsets]
+            places = [_with_offset(at) for at in offsets]
         else:
             places = [(topic, number, at) for (topic, number), at in self._next.items()]
         if places:
-            self._open.commit(list(places))
+            self._open.commit(places)
 
     def committed(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         """Give what the group has committed of partitions; None where nothing."""
@@ -249,12 +260,8 @@ class Consumer:
 
     def _commit_by_itself(self) -> None:
         self._committed_at = time.monotonic()
-        if not (self._commits and self._is_subscribed):
-            return
-        owned = {(topic, number) for topic, number, _ in self._open.assignment()}
-        # What the group has given to another meanwhile is no longer ours to commit.
-        self._next = {place: at for place, at in self._next.items() if place in owned}
-        self.commit()
+        if self._commits and self._is_subscribed:
+            self.commit()
 
     def __enter__(self) -> Self:
         return self

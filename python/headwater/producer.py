@@ -31,11 +31,11 @@ class Producer:
 
     __slots__ = ("_native", "produce")
 
-    def __init__(self, log: Log, topics: list[Topic]) -> None:
+    def __init__(self, log: Log, topics: list[Topic], *, makes_topics: bool) -> None:
         for topic in topics:
             if topic.config is not None:
                 log.create_topic(topic.name, topic.config)
-        self._native = log.producer(TopicConfig())
+        self._native = log.producer(TopicConfig() if makes_topics else None)
         # The engine's own method: a layer of Python would cost half the speed.
         self.produce = self._native.produce
 

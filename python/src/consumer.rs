@@ -18,6 +18,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Topic, partition and, if it is known, offset.
 type Place = (String, u32, Option<u64>);
+/// Topic, partition and offset.
+type Offset = (String, u32, u64);
 
 /// See [`Consumer`].
 #[pyclass(frozen, name = "Consumer", module = "headwater._native")]
@@ -29,7 +31,9 @@ pub(crate) struct PyConsumer {
 struct Reading {
     consumer: Consumer,
     /// What has been fetched, and the index of its next record to hand out.
-    fetched: VecDeque<(Fetched, usize)>,
+    fetched: VecDeque<(Arc<Fetched>, usize)>,
+    /// The group has given it other partitions, and nobody has asked yet.
+    has_others: bool,
 }
 
 impl PyConsumer {
@@ -40,6 +44,7 @@ impl PyConsumer {
             reading: Mutex::new(Reading {
                 consumer,
                 fetched: VecDeque::new(),
+                has_others: false,
             }),
             clock,
         }
@@ -66,14 +71,15 @@ impl Reading {
         let (fetched, is_other) = self.consumer.poll(wait, FetchLimits::default())?;
         if is_other {
             self.fetched.clear();
+            self.has_others = true;
         }
         self.fetched
-            .extend(fetched.into_iter().map(|part| (part, 0)));
+            .extend(fetched.into_iter().map(|part| (Arc::new(part), 0)));
         Ok(())
     }
 
     /// The next record that is at hand, and the fetch that has it.
-    fn next(&mut self) -> Option<(Fetched, usize)> {
+    fn next(&mut self) -> Option<(Arc<Fetched>, usize)> {
         while let Some((part, next)) = self.fetched.front_mut() {
             let index = *next;
             if index == part.records.len() {
@@ -82,14 +88,14 @@ impl Reading {
             }
             *next += 1;
             if !is_control(part.records.headers(index)) {
-                return Some((part.clone(), index));
+                return Some((Arc::clone(part), index));
             }
         }
         None
     }
 }
 
-fn partition_of((topic, partition, _): &Place) -> TopicPartition {
+fn partition_of<T>((topic, partition, _): &(String, u32, T)) -> TopicPartition {
     TopicPartition::new(topic.as_str(), *partition)
 }
 
@@ -134,10 +140,10 @@ impl PyConsumer {
         })
     }
 
-    fn seek(&self, py: Python<'_>, place: Place) -> PyResult<()> {
+    fn seek(&self, py: Python<'_>, place: Offset) -> PyResult<()> {
         self.with(py, |reading| {
             let partition = partition_of(&place);
-            let to = Position::from_offset(place.2.unwrap_or_default());
+            let to = Position::from_offset(place.2);
             reading.consumer.seek(&partition, to)?;
             reading
                 .fetched
@@ -146,15 +152,17 @@ impl PyConsumer {
         })
     }
 
-    fn commit(&self, py: Python<'_>, places: Vec<Place>) -> PyResult<()> {
+    fn commit(&self, py: Python<'_>, places: Vec<Offset>) -> PyResult<()> {
         self.with(py, |reading| {
-            let at = |place: &Place| {
-                let to = Position::from_offset(place.2.unwrap_or_default());
-                (partition_of(place), to)
-            };
+            let at = |place: &Offset| (partition_of(place), Position::from_offset(place.2));
             let places: Vec<_> = places.iter().map(at).collect();
             reading.consumer.commit(&places)
         })
+    }
+
+    /// Whether the group has given it other partitions since this was last asked.
+    fn took_over(&self) -> bool {
+        std::mem::take(&mut self.reading().has_others)
     }
 
     fn committed(&self, py: Python<'_>) -> PyResult<Vec<Place>> {

@@ -28,18 +28,25 @@ pub(crate) struct PyLog {
 #[derive(FromPyObject)]
 pub(crate) struct ConfigInput {
     num_partitions: u32,
-    retention_ms: Option<u64>,
-    retention_bytes: Option<u64>,
+    replication_factor: Option<u16>,
+    /// Negative is for ever.
+    retention_ms: Option<i64>,
+    retention_bytes: Option<i64>,
 }
 
 impl From<ConfigInput> for TopicConfig {
     fn from(input: ConfigInput) -> Self {
         let default = TopicConfig::default();
+        let bound = |asked: Option<i64>, default| match asked {
+            None => default,
+            Some(asked) => u64::try_from(asked).ok(),
+        };
         TopicConfig {
             partitions: input.num_partitions,
-            retention_ms: input.retention_ms.or(default.retention_ms),
-            retention_bytes: input.retention_bytes.or(default.retention_bytes),
+            retention_ms: bound(input.retention_ms, default.retention_ms),
+            retention_bytes: bound(input.retention_bytes, default.retention_bytes),
             compacted: false,
+            replicas: input.replication_factor,
         }
     }
 }
@@ -157,8 +164,8 @@ impl PyLog {
     }
 
     /// A producer; `defaults` says how topics are made that are missing.
-    fn producer(&self, py: Python<'_>, config: ConfigInput) -> PyResult<PyProducer> {
-        PyProducer::new(py, Arc::clone(&self.log), config.into())
+    fn producer(&self, py: Python<'_>, config: Option<ConfigInput>) -> PyResult<PyProducer> {
+        PyProducer::new(py, Arc::clone(&self.log), config.map(Into::into))
     }
 
     /// A consumer of a group.

@@ -110,14 +110,15 @@ pub(crate) struct PyProducer {
     forks: u64,
     log: Arc<dyn Log>,
     env: Env,
-    config: TopicConfig,
+    /// How missing topics are made, if they are.
+    config: Option<TopicConfig>,
 }
 
 impl PyProducer {
     pub(crate) fn new(
         py: Python<'_>,
         log: Arc<dyn Log>,
-        config: TopicConfig,
+        config: Option<TopicConfig>,
     ) -> PyResult<PyProducer> {
         watch_forks(py)?;
         let producer = raise(py, py.detach(|| log.producer()))?;
@@ -175,7 +176,7 @@ impl PyProducer {
         drop(buffer);
         let partitions = raise(
             py,
-            py.detach(|| partitions_of(&*self.log, name, &self.config)),
+            py.detach(|| partitions_of(&*self.log, name, self.config.as_ref())),
         )?;
         let mut topic = Topic {
             name: name.into(),
@@ -220,10 +221,16 @@ impl PyProducer {
     }
 }
 
-fn partitions_of(log: &dyn Log, name: &str, config: &TopicConfig) -> Result<u32> {
+fn partitions_of(log: &dyn Log, name: &str, config: Option<&TopicConfig>) -> Result<u32> {
     if let Some(info) = log.topic(name)? {
         return Ok(info.config.partitions);
     }
+    let Some(config) = config else {
+        return Err(Error::invalid(format!(
+            "a topic does not exist, and auto_create_topics is False: make it first, or declare it \
+             with a config, topic=`{name}`"
+        )));
+    };
     log.create_topic(name, config)?;
     Ok(config.partitions)
 }

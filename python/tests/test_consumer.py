@@ -80,6 +80,19 @@ def test_an_assigned_consumer_reads_beside_the_group(app: hw.Application) -> Non
         consumer.poll(0)
 
 
+def test_a_place_without_an_offset_is_not_taken_for_the_beginning(app: hw.Application) -> None:
+    fill(app, 0, 3, partitions=1)
+    with app.get_consumer(auto_commit_enable=False) as consumer:
+        consumer.subscribe(["in"])
+        assert numbers(consumer, 3) == [0, 1, 2]
+        place = TopicPartition("in", 0)
+        with pytest.raises(InvalidOperation, match="name the offset"):
+            consumer.seek(place)
+        with pytest.raises(InvalidOperation, match="name the offset"):
+            consumer.commit(offsets=[place])
+        assert consumer.committed([place])[0].offset is None
+
+
 def test_a_group_has_one_consumer_on_the_embedded_log(app: hw.Application) -> None:
     fill(app, 0, 1)
     with app.get_consumer() as first, app.get_consumer() as second:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from headwater import Application, State, TopicConfig
+from headwater.errors import HeadwaterError
 from headwater.kafka import TopicPartition
 
 # Beside this file, which pytest's import mode keeps out of the path.
@@ -138,3 +139,10 @@ def test_records_older_than_their_topic_keeps_them_are_named(
     assert len(warnings) == 1
     assert "topic=`out-old`" in warnings[0]
     assert "retention_ms=`5000`" in warnings[0]
+
+
+def test_copies_that_there_are_no_brokers_for_are_refused(brokers: Brokers, tmp_path: Path) -> None:
+    app = application(brokers, "copies", tmp_path)
+    app.topic("copied", config=TopicConfig(replication_factor=9))
+    with pytest.raises(HeadwaterError, match="copied"):
+        app.get_producer()

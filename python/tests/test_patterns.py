@@ -38,3 +38,14 @@ def test_a_pattern_that_is_none_is_refused(app: hw.Application) -> None:
     app.dataframe("^cars(")
     with pytest.raises(InvalidOperation, match="regular expression"):
         app.run(timeout=0.1)
+
+
+def test_where_rows_name_their_topics_no_declared_one_is_taken_for_an_input(
+    app: hw.Application, produce: Any
+) -> None:
+    produce([{"n": 1}], topic="cars.a")
+    produce([{"n": 2}], topic="cars.out")
+    out = app.topic("cars.out")
+    app.dataframe(r"^cars\..*").to_topic(lambda *_: out)
+    assert [row["n"] for row in app.run(timeout=0.5)] == [1]
+    assert [row["n"] for row in app.read_topic("cars.out")] == [2, 1]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import headwater as hw
 from headwater.errors import (
+    HeadwaterError,
+    InvalidOperation,
     ProducerClosed,
     SerializationError,
     TopicConfigurationError,
@@ -181,3 +184,31 @@ def test_names_and_directories_have_defaults(monkeypatch: pytest.MonkeyPatch) ->
     assert hw.Application(consumer_group="g", loglevel=None).config.name == "g"
     with pytest.raises(hw.InvalidOperation, match="letters"):
         hw.Application(name="a b", loglevel=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"replication_factor": 0}, "at least 1 copy"),
+        ({"extra_config": {"retention.ms": "a week"}}, "-1 for ever"),
+        ({"extra_config": {"cleanup.policy": "compact"}}, "cleanup.policy"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(TopicConfigurationError, match=said):
+        hw.TopicConfig(**given)
+
+
+def test_a_producer_makes_no_topic_where_none_are_to_be_made(tmp_path: Path) -> None:
+    app = hw.Application(name="strict", directory=tmp_path, auto_create_topics=False)
+    app.topic("declared", config=hw.TopicConfig())
+    with app.get_producer() as producer:
+        producer.produce("declared", "1")
+        with pytest.raises(HeadwaterError, match="auto_create_topics is False"):
+            producer.produce("missing", "1")
+
+
+@pytest.mark.parametrize("name", ["laps-", "a--b", "", "a/b"])
+def test_a_name_that_internal_topics_could_not_carry_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidOperation, match="the name of an application"):
+        hw.Application(name=name, directory=tmp_path)

@@ -89,6 +89,7 @@ pub(crate) fn create(log: &dyn Log, flags: &Create, console: &mut Console<'_>) -
         retention_ms: flags.retention_ms.or(default.retention_ms),
         retention_bytes: flags.retention_bytes.or(default.retention_bytes),
         compacted: false,
+        replicas: None,
     };
     let is_new = log.create_topic(&flags.topic, &config)?;
     let done = if is_new { "created" } else { "exists already" };

@@ -6,7 +6,8 @@
 //! compared with the topic's retention, and a topic that has such records is named
 //! once.
 
-use headwater_core::TimestampMs;
+use crate::input::is_control;
+use headwater_core::{Records, TimestampMs};
 use headwater_log::Log;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -37,15 +38,16 @@ impl Aging {
         }
     }
 
-    /// What to say of records with these times, once for each topic.
+    /// What to say of records that are so old, once for each topic.
     pub(crate) fn warning(
         &self,
         topic: &str,
-        times: &[TimestampMs],
+        records: &Records,
         wall_ms: TimestampMs,
     ) -> Option<String> {
         let retention_ms = *self.retention_ms.get(topic)?;
-        let oldest = *times.first()?;
+        let rows = (0..records.len()).filter(|index| !is_control(records.headers(*index)));
+        let oldest = rows.map(|index| records.timestamps[index]).min()?;
         let age_ms = wall_ms.saturating_sub(oldest);
         if age_ms <= retention_ms {
             return None;
@@ -65,6 +67,34 @@ impl Aging {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::{CONTROL_END, CONTROL_HEADER};
+    use headwater_core::{Header, RecordsBuilder};
+
+    fn at(times: &[TimestampMs]) -> Records {
+        let mut records = RecordsBuilder::default();
+        for &time in times {
+            records.push(None, None, time, None);
+        }
+        records.finish()
+    }
+
+    /// The end of a source has no time of its own.
+    #[test]
+    fn records_of_the_engine_have_no_age() {
+        let aging = Aging {
+            retention_ms: [("t".to_owned(), 1_000)].into(),
+            warned: Mutex::default(),
+        };
+        let header = Header {
+            name: CONTROL_HEADER.into(),
+            value: Some(CONTROL_END.into()),
+        };
+        let mut records = RecordsBuilder::default();
+        records.push(None, None, 0, Some([header].into()));
+        assert_eq!(aging.warning("t", &records.finish(), 10_000), None);
+        let out_of_order = at(&[9_500, 8_999, 9_700]);
+        assert!(aging.warning("t", &out_of_order, 10_000).is_some());
+    }
 
     #[test]
     fn a_topic_is_named_once_and_only_for_records_that_are_too_old() {
@@ -72,14 +102,15 @@ mod tests {
             retention_ms: [("t".to_owned(), 1_000)].into(),
             warned: Mutex::default(),
         };
-        assert_eq!(aging.warning("t", &[9_000], 10_000), None);
-        assert_eq!(aging.warning("other", &[0], 10_000), None);
-        assert_eq!(aging.warning("t", &[], 10_000), None);
-        let text = aging.warning("t", &[8_999], 10_000).expect("it is too old");
+        assert_eq!(aging.warning("t", &at(&[9_000]), 10_000), None);
+        assert_eq!(aging.warning("other", &at(&[0]), 10_000), None);
+        assert_eq!(aging.warning("t", &at(&[]), 10_000), None);
+        let text = aging.warning("t", &at(&[8_999]), 10_000);
+        let text = text.expect("it is too old");
         assert!(
             text.contains("topic=`t`") && text.contains("retention_ms=`1000`"),
             "{text}"
         );
-        assert_eq!(aging.warning("t", &[0], 10_000), None);
+        assert_eq!(aging.warning("t", &at(&[0]), 10_000), None);
     }
 }

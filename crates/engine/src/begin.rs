@@ -66,7 +66,12 @@ pub(crate) fn make_tasks(
             }
             let kept = kept.remove(&partition);
             let slot = match kept.filter(|slot| is_as_committed(slot, &partition, known)) {
-                Some(slot) => slot,
+                Some(mut slot) => {
+                    if let Some(upstream) = &mut slot.task.upstream {
+                        upstream.expect(upstream_count(known, id));
+                    }
+                    slot
+                }
                 None => {
                     let is_internal = known.plan.upstream_of(id).is_some();
                     let begin = begin_at(known, &partition, info.id, is_internal)?;
@@ -107,6 +112,14 @@ fn is_as_committed(slot: &TaskSlot, partition: &TopicPartition, known: &Known<'_
     })
 }
 
+/// How many tasks are before the change of key that an input is behind.
+fn upstream_count(known: &Known<'_>, input: NodeId) -> u32 {
+    let upstream = known.plan.upstream_of(input);
+    let topic = upstream.map(|upstream| &known.plan.input_of(upstream).topic.name);
+    let count = topic.and_then(|topic| known.partitions.get(&**topic));
+    count.copied().unwrap_or(0)
+}
+
 fn make_task(
     known: &Known<'_>,
     lowered: &Lowered<'_>,
@@ -114,9 +127,8 @@ fn make_task(
     partition: &TopicPartition,
     begin: Begin,
 ) -> Result<TaskSlot> {
-    let upstream = known.plan.upstream_of(input).map(|upstream| {
-        let topic = &known.plan.input_of(upstream).topic.name;
-        let count = known.partitions.get(&**topic).copied().unwrap_or(0);
+    let upstream = known.plan.upstream_of(input).map(|_| {
+        let count = upstream_count(known, input);
         let mut upstream = begin.upstream.unwrap_or_else(|| Upstream::new(count));
         upstream.expect(count);
         upstream
@@ -310,12 +322,17 @@ fn prepare_restore(
             retention_ms: None,
             retention_bytes: None,
             compacted: true,
+            replicas: None,
         };
-        let known = log.topic(&topic)?.map(|known| known.config.partitions);
-        match known.filter(|was| *was != partitions) {
-            Some(was) => return Err(other_partitions(application, partition, partitions, was)),
-            None => log.create_topic(&topic, &config)?,
-        };
+        match log.topic(&topic)?.map(|known| known.config.partitions) {
+            Some(was) if was != partitions => {
+                return Err(other_partitions(application, partition, partitions, was));
+            }
+            Some(_) => {}
+            None => {
+                log.create_topic(&topic, &config)?;
+            }
+        }
         let changelog = TopicPartition::new(topic, partition.partition);
         let is_keyed = !matches!(plan.node(store.node).op, Op::Window(_));
         let clock = &*application.env.clock;

@@ -34,6 +34,8 @@ pub struct Consumer {
     reader: Option<Box<dyn Reader>>,
     /// Where reading goes on, of what it reads.
     positions: BTreeMap<TopicPartition, Position>,
+    /// The group has said that the partitions change, and no poll has told it yet.
+    is_behind: bool,
 }
 
 impl std::fmt::Debug for Consumer {
@@ -60,6 +62,7 @@ impl Consumer {
             transactor: None,
             reader: None,
             positions: BTreeMap::new(),
+            is_behind: false,
         }
     }
 
@@ -96,7 +99,12 @@ impl Consumer {
 
     /// Reads nothing, and leaves the group.
     pub fn unassign(&mut self) {
-        (self.reader, self.transactor, self.member) = (None, None, None);
+        self.let_go();
+        (self.member, self.is_behind) = (None, false);
+    }
+
+    fn let_go(&mut self) {
+        (self.reader, self.transactor) = (None, None);
         self.positions.clear();
     }
 
@@ -112,26 +120,41 @@ impl Consumer {
     /// # Errors
     /// As [`Reader::poll`]; what a membership that is lost says.
     pub fn poll(&mut self, wait: Duration, limits: FetchLimits) -> Result<(Vec<Fetched>, bool)> {
-        let is_changing = self
-            .member
-            .as_ref()
-            .is_some_and(|member| member.is_changing());
-        if is_changing && let Some(mut member) = self.member.take() {
-            self.transactor = None;
+        let member = self.member.as_ref();
+        if member.is_some_and(|member| member.is_changing()) {
+            self.let_go();
+            self.is_behind = true;
+        }
+        let is_other = self.is_behind;
+        if is_other && let Some(mut member) = self.member.take() {
             let taken = self.take_over(&mut *member);
             self.member = Some(member);
+            if taken.is_err() {
+                // What it may have taken of them is not all: the next poll does it anew.
+                self.let_go();
+            }
             taken?;
         }
+        if self.reader.is_none() {
+            self.read_anew()?;
+        }
         let Some(reader) = &mut self.reader else {
+            self.is_behind = false;
             self.clock.sleep(wait);
-            return Ok((Vec::new(), is_changing));
+            return Ok((Vec::new(), is_other));
         };
-        let mut fetched = reader.poll(wait, limits)?;
+        let polled = reader.poll(wait, limits);
+        if polled.is_err() {
+            // Nobody knows what such a reader has passed.
+            self.reader = None;
+        }
+        let mut fetched = polled?;
+        self.is_behind = false;
         for part in &fetched {
             self.positions.insert(part.partition.clone(), part.resume);
         }
         fetched.retain(|part| !part.records.is_empty());
-        Ok((fetched, is_changing))
+        Ok((fetched, is_other))
     }
 
     /// Goes on elsewhere in a partition that it reads.
@@ -204,7 +227,6 @@ impl Consumer {
         let transactor = member.transactor(0)?;
         let committed: BTreeMap<_, _> = member.committed()?.into_iter().collect();
         self.transactor = Some(transactor);
-        self.positions.clear();
         for partition in owned {
             let position = self.first(&partition, &committed)?;
             self.positions.insert(partition, position);

@@ -8,8 +8,8 @@ use crate::metrics::Phase;
 use crate::settings::{Report, RunOptions, Settings};
 use crate::tally::{Tally, Totals};
 use crate::worker::{Common, TaskSlot, Worker};
-use headwater_core::{Position, Result, TopicPartition};
-use headwater_log::{Committed, Transactor};
+use headwater_core::{Result, TopicPartition};
+use headwater_log::{Committed, Log, Reader, Transactor};
 use headwater_plan::{LogicalPlan, describe};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -65,10 +65,13 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
     }
     let shared = &common.shared;
     common.metrics.enter(Phase::Running);
-    let begun = first.commit_first();
+    if let Err(error) = first.commit_first() {
+        // After a commit that has failed nothing is committed.
+        application.sources.append(&mut first.sources);
+        return Err(error);
+    }
     let mut joins = Vec::new();
-    // A worker whose commit has failed commits nothing more.
-    for mut worker in workers.into_iter().filter(|_| begun.is_ok()) {
+    for mut worker in workers {
         let own = Arc::clone(shared);
         let name = format!("headwater-worker-{}", worker.index);
         let work = Box::new(move || run_one(&mut worker, &own, &|| false));
@@ -77,10 +80,7 @@ pub(crate) fn run_workers(application: &mut Application, crew: Crew<'_>) -> Resu
             Err(error) => shared.fail(error),
         }
     }
-    match begun {
-        Ok(()) => run_one(&mut first, shared, is_changing),
-        Err(error) => shared.fail(error),
-    }
+    run_one(&mut first, shared, is_changing);
     common.metrics.enter(Phase::Draining);
     joins.into_iter().for_each(|join| join());
     let now = application.env.clock.monotonic();
@@ -171,6 +171,20 @@ fn run_one(worker: &mut Worker, shared: &Shared, is_changing: &dyn Fn() -> bool)
     shared.finished[worker.index].store(true, Ordering::Release);
 }
 
+/// What reads on where tasks go on; `None` for no tasks.
+pub(crate) fn reader_of<'a>(
+    log: &dyn Log,
+    tasks: impl Iterator<Item = (&'a TopicPartition, &'a TaskSlot)>,
+) -> Result<Option<Box<dyn Reader>>> {
+    let from: Vec<_> = tasks
+        .map(|(partition, slot)| (partition.clone(), slot.resume))
+        .collect();
+    match from.is_empty() {
+        true => Ok(None),
+        false => log.reader(&from).map(Some),
+    }
+}
+
 /// Deals the tasks out to workers, by turns in the order of partitions.
 fn make_workers(
     application: &Application,
@@ -189,14 +203,7 @@ fn make_workers(
         .into_iter()
         .enumerate()
         .map(|(index, tasks)| {
-            let from: Vec<(TopicPartition, Position)> = tasks
-                .iter()
-                .map(|(partition, slot)| (partition.clone(), slot.resume))
-                .collect();
-            let reader = match from.is_empty() {
-                true => None,
-                false => Some(application.log.reader(&from)?),
-            };
+            let reader = reader_of(&*application.log, tasks.iter())?;
             Ok(Worker {
                 common: common.clone(),
                 env: common.env.clone(),

@@ -7,20 +7,19 @@
 //! that have been sent out of turn.
 
 use crate::dead_letter::{KIND_HEADER, Kind, OUR_HEADERS, SUFFIX};
+use crate::stretch::each_record;
 use headwater_core::partitioner::partition_of;
 use headwater_core::{
     Error, Header, Position, RecordsBuilder, Result, TimestampMs, TopicPartition,
 };
-use headwater_log::{Bounds, CommitOutcome, Committed, FetchLimits, Fetched, Log, fixed};
+use headwater_log::{Bounds, CommitOutcome, Committed, Fetched, Log, fixed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The header of a record that was sent back: the dead letter that it was.
 pub const REPLAYED_HEADER: &str = "headwater.replayed";
 
-/// The longest that one look at the log takes.
-const WAIT: Duration = Duration::from_millis(500);
+const GROUP_PREFIX: &str = "replay__";
 /// The letters of one transaction.
 const LETTERS_MAX: usize = 1_000;
 
@@ -106,7 +105,7 @@ pub fn visit_dead_letters(
         let bounds = log.bounds(&partition)?;
         let nothing = Sent::default();
         let sent = sent.get(&partition).unwrap_or(&nothing);
-        let is_done = each(
+        let is_done = each_record(
             log,
             &partition,
             (bounds.start, bounds.end),
@@ -147,11 +146,12 @@ pub fn replay_dead_letters(log: &dyn Log, topic: &str, what: &Replay) -> Result<
             true => start,
             false => own.position.unwrap_or(start),
         };
+        let homeless_before = done.homeless;
         while at < end {
             let (letters, next) = next_letters(log, &partition, (at, end), what)?;
             found.extend(letters.iter().filter_map(|letter| letter.position.offset()));
             let outgoing = choose(log, &letters, what, own, &mut done)?;
-            if what.offsets.is_empty() && done.homeless == 0 {
+            if what.offsets.is_empty() && done.homeless == homeless_before {
                 own.settle(next);
             }
             for (home, records) in outgoing {
@@ -183,7 +183,7 @@ fn next_letters(
     what: &Replay,
 ) -> Result<(Vec<DeadLetter>, Position)> {
     let (mut letters, mut next) = (Vec::new(), end);
-    each(log, partition, (at, end), &mut |fetched, index| {
+    each_record(log, partition, (at, end), &mut |fetched, index| {
         let position = fetched.positions.get(index);
         if letters.len() == LETTERS_MAX {
             next = position;
@@ -226,9 +226,15 @@ fn choose(
     Ok(outgoing)
 }
 
-/// The group under which is remembered what has been sent. No application has this name.
+/// The group under which is remembered what has been sent.
 fn group_of(topic: &str) -> String {
-    format!("replay__{topic}")
+    format!("{GROUP_PREFIX}{topic}")
+}
+
+/// Whether a group is one under which is remembered which dead letters were sent.
+pub fn is_replay_group(group: &str) -> bool {
+    let topic = group.strip_prefix(GROUP_PREFIX);
+    topic.is_some_and(|topic| topic.ends_with(SUFFIX))
 }
 
 fn partitions_of(log: &dyn Log, topic: &str) -> Result<Vec<TopicPartition>> {
@@ -261,33 +267,6 @@ fn home_of(log: &dyn Log, letter: &DeadLetter, to: Option<&str>) -> Result<Optio
         .map(|key| partition_of(key, partitions));
     let partition = own.filter(|own| *own < partitions).or(by_key).unwrap_or(0);
     Ok(Some(TopicPartition::new(topic, partition)))
-}
-
-/// Visits the records of `[at, end)`; `false` if the visitor had seen enough.
-fn each(
-    log: &dyn Log,
-    partition: &TopicPartition,
-    (mut at, end): (Position, Position),
-    visit: &mut dyn FnMut(&Fetched, usize) -> Result<bool>,
-) -> Result<bool> {
-    if end <= at {
-        return Ok(true);
-    }
-    let mut reader = log.reader(&[(partition.clone(), at)])?;
-    while at < end {
-        for fetched in reader.poll(WAIT, FetchLimits::default())? {
-            for index in 0..fetched.records.len() {
-                if end <= fetched.positions.get(index) {
-                    return Ok(true);
-                }
-                if !visit(&fetched, index)? {
-                    return Ok(false);
-                }
-            }
-            at = fetched.resume;
-        }
-    }
-    Ok(true)
 }
 
 /// What has been sent of one partition.
@@ -371,8 +350,8 @@ impl Sent {
         let metadata = ranges.collect::<Vec<_>>().join(",").into_bytes();
         if Committed::METADATA_BYTES_MAX < metadata.len() {
             return Err(Error::invalid(format!(
-                "too many single dead letters have been sent to remember them; send the rest \
-                 together ranges=`{}`",
+                "too many dead letters lie between others that were not sent; send them together, and \
+                 say where those are to go that came from no topic ranges=`{}`",
                 self.ranges.len()
             )));
         }

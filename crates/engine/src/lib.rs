@@ -68,6 +68,7 @@ mod scratch;
 mod settings;
 mod source_task;
 mod stored_state;
+mod stretch;
 mod tally;
 mod task;
 mod tree;
@@ -79,8 +80,8 @@ pub use application::{Application, Stopper, StreamHost};
 pub use consume::Consumer;
 pub use dead_letter::dead_letter_topic;
 pub use dead_letters::{
-    DeadLetter, REPLAYED_HEADER, Replay, Replayed, dead_letter_topics, replay_dead_letters,
-    visit_dead_letters,
+    DeadLetter, REPLAYED_HEADER, Replay, Replayed, dead_letter_topics, is_replay_group,
+    replay_dead_letters, visit_dead_letters,
 };
 pub use headwater_connect as connect;
 pub use headwater_core as core;

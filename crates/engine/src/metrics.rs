@@ -426,6 +426,10 @@ impl Metrics {
         if phase != Phase::Running {
             figures.turns.clear();
         }
+        if phase == Phase::Waiting || phase == Phase::Stopped {
+            // Nothing is read then, and no turn ends that would say so.
+            figures.points.clear();
+        }
         if phase == Phase::Joining || phase == Phase::Stopped {
             figures.assign(&BTreeSet::new());
         }

@@ -4,6 +4,7 @@
 //! Each is decided by what the worker itself has seen, at one point of its loop, so
 //! that it has a place among the records.
 
+use crate::crew::reader_of;
 use crate::worker::{Attempt, BACK_OFF, TaskSlot, Worker};
 use headwater_core::{Class, Error, Result, TimestampMs, TopicPartition};
 use std::time::Duration;
@@ -61,13 +62,19 @@ impl Worker {
             .filter(|(_, slot)| is_over(slot))
             .map(|(partition, _)| partition.clone())
             .collect();
-        for partition in over {
+        for partition in &over {
             if self.common.has_enough() {
                 return Ok(());
             }
-            self.pass_time(&partition, Passing::End)?;
-            let slot = self.slot(&partition);
+            self.pass_time(partition, Passing::End)?;
+            let slot = self.slot(partition);
             (slot.is_ended, slot.is_at_end) = (true, true);
+        }
+        if !over.is_empty() {
+            // What stands behind the ends is not read.
+            let tasks = self.tasks.iter();
+            let going_on = tasks.filter(|(_, slot)| slot.until.is_none() || !slot.is_ended);
+            self.reader = reader_of(&*self.common.log, going_on)?;
         }
         Ok(())
     }

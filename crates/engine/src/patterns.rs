@@ -7,13 +7,14 @@
 //! there are any, it commits and begins again with the plan that they make.
 //!
 //! What the engine itself writes is never an input by pattern: internal topics, dead
-//! letters, and the topics to which the same plan writes, which would feed themselves.
+//! letters, and the topics to which the same plan writes, which would feed themselves;
+//! where a row names its topic, those are all that are declared.
 
 use crate::application::Application;
 use crate::dead_letter::dead_letter_topic;
 use crate::internal_topics::owner_of_topic;
 use headwater_core::env::Clock;
-use headwater_core::{Error, Result};
+use headwater_core::{Class, Error, Result};
 use headwater_log::Log;
 use headwater_plan::{LogicalPlan, Op, Target};
 use regex_lite::Regex;
@@ -60,18 +61,22 @@ impl Patterns {
                 all.push((Arc::clone(name), pattern));
             }
         }
-        let written = |op: &Op| match op {
-            Op::ToTopic {
-                target: Target::Topic(topic),
-                ..
-            } => Some(Arc::clone(&topic.name)),
-            _ => None,
-        };
+        let mut outputs = BTreeSet::new();
+        for node in plan.nodes() {
+            let Op::ToTopic { target, .. } = &node.op else {
+                continue;
+            };
+            match target {
+                Target::Topic(topic) => outputs.extend([Arc::clone(&topic.name)]),
+                Target::Dynamic { .. } => {
+                    let declared = application.topics.iter();
+                    outputs.extend(declared.map(|(topic, _)| Arc::clone(&topic.name)));
+                }
+            }
+        }
         Ok(Patterns {
             all,
-            outputs: (plan.nodes().iter())
-                .filter_map(|node| written(&node.op))
-                .collect(),
+            outputs,
             looked_at: Cell::new(application.env.clock.monotonic()),
             log: Arc::clone(&application.log),
             clock: Arc::clone(&application.env.clock),
@@ -124,7 +129,11 @@ impl Patterns {
             return false;
         }
         self.looked_at.set(now);
-        // What cannot be asked now is asked again.
-        self.matches(plan).is_ok_and(|matches| matches != *before)
+        match self.matches(plan) {
+            Ok(matches) => matches != *before,
+            // What cannot be asked now is asked again. What cannot be read is said by
+            // the run that begins with it.
+            Err(error) => error.class() != Class::Unavailable,
+        }
     }
 }

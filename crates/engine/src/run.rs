@@ -66,7 +66,7 @@ pub(crate) fn run(
     plan: &LogicalPlan,
     options: &RunOptions,
 ) -> Result<Report> {
-    check(application, plan, options)?;
+    check(application, options)?;
     let metrics = application.metrics();
     let totals = Arc::new(Mutex::new(Totals::new(metrics.clone())));
     let result = repeat(application, plan, options, &totals);
@@ -138,12 +138,15 @@ fn wait_for(application: &Application, wait: Duration) -> Result<bool> {
     Ok(true)
 }
 
-fn check(application: &Application, plan: &LogicalPlan, options: &RunOptions) -> Result<()> {
+fn check(application: &Application, options: &RunOptions) -> Result<()> {
     let name = &application.settings.name;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.is_empty() || name.contains("--") || !name.bytes().all(is_plain) {
+    // The first `--` of an internal topic's name ends that of its application.
+    let is_ambiguous = name.contains("--") || name.ends_with('-');
+    if name.is_empty() || is_ambiguous || !name.bytes().all(is_plain) {
         return Err(Error::invalid(format!(
-            "the name of an application has letters, digits, `.`, `_` and single `-` only, name=`{name}`"
+            "the name of an application has letters, digits, `.`, `_` and single `-` only, and does \
+             not end with `-`, name=`{name}`"
         )));
     }
     let is_elsewhere = options.start != Start::Committed || options.until.is_some();
@@ -158,14 +161,16 @@ fn check(application: &Application, plan: &LogicalPlan, options: &RunOptions) ->
             "a run that commits writes to its topics anyway: outputs=True goes with commit=False",
         ));
     }
+    Ok(())
+}
+
+fn check_range(plan: &LogicalPlan, options: &RunOptions) -> Result<()> {
     let place = match &options.start {
         Start::At(place) => Some(place),
         Start::Committed => None,
     };
-    for places in place.into_iter().chain(&options.until) {
-        check_places(plan, places)?;
-    }
-    Ok(())
+    let mut places = place.into_iter().chain(&options.until);
+    places.try_for_each(|places| check_places(plan, places))
 }
 
 /// # Errors
@@ -175,8 +180,8 @@ fn check_places(plan: &LogicalPlan, places: &Places) -> Result<()> {
         return Ok(());
     };
     let reads = |topic: &Arc<str>| {
-        let mut inputs = plan.inputs().map(|(_, input)| &input.topic.name);
-        inputs.any(|name| name == topic || is_pattern(name))
+        let mut inputs = plan.inputs();
+        inputs.any(|(id, input)| plan.upstream_of(id).is_none() && input.topic.name == *topic)
     };
     match positions.keys().find(|named| !reads(&named.topic)) {
         Some(named) => Err(Error::invalid(format!(
@@ -225,6 +230,7 @@ fn attempt_on_log(
     let matches = patterns.matches(user_plan)?;
     let expanded = user_plan.with_topics(|name| matches.get(name).cloned())?;
     let plan = &Arc::new(expanded.bound_to(&application.settings.name));
+    check_range(plan, options)?;
     application.metrics.begin(&application.settings.name, plan);
     let has_other_topics = Cell::new(false);
     let is_out_of_date = || {
@@ -468,6 +474,7 @@ fn make_repartition_topics(
             retention_ms: None,
             retention_bytes: None,
             compacted: false,
+            replicas: None,
         };
         application.log.create_topic(topic, &config)?;
         partitions.insert(topic.to_string(), config.partitions);

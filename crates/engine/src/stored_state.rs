@@ -6,17 +6,12 @@
 
 use crate::metadata::TaskMetadata;
 use crate::restore::changelog_prefix;
+use crate::stretch::each_record;
 use headwater_core::{Error, Position, Result, TopicPartition};
-use headwater_log::{FetchLimits, Log};
+use headwater_log::Log;
 use headwater_operators::stored_window;
 use headwater_state::StoredEntry;
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// The longest that one look at a changelog takes.
-const WAIT: Duration = Duration::from_millis(500);
-/// A changelog whose committed end does not show up in so many looks is refused.
-const LOOKS_MAX: u32 = 60;
 
 /// A store of an application, as its last commit names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +53,10 @@ pub fn stored_stores(log: &dyn Log, application: &str) -> Result<Vec<StoredStore
         .iter()
         .filter(|(partition, _)| !partition.topic.contains(':'));
     for (partition, known) in tasks {
+        if known.metadata.is_empty() {
+            // A consumer of that group, or a tool, has committed it.
+            continue;
+        }
         for (changelog, end) in TaskMetadata::decode(&known.metadata)?.changelog_ends {
             let id = changelog.strip_prefix(&prefix).unwrap_or_default();
             if let Some(store) = stores.get_mut(id) {
@@ -107,33 +106,14 @@ fn newest(
     end: Position,
 ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut newest = BTreeMap::new();
-    let mut at = log.bounds(changelog)?.start;
-    if end <= at {
-        return Ok(newest);
-    }
-    let mut reader = log.reader(&[(changelog.clone(), at)])?;
-    let mut looks = 0;
-    while at < end {
-        for fetched in reader.poll(WAIT, FetchLimits::default())? {
-            for index in 0..fetched.records.len() {
-                if end <= fetched.positions.get(index) {
-                    return Ok(newest);
-                }
-                let key = fetched.records.key(index).unwrap_or_default();
-                match fetched.records.value(index) {
-                    Some(value) => newest.insert(key.to_vec(), value.to_vec()),
-                    None => newest.remove(key),
-                };
-            }
-            looks = if at < fetched.resume { 0 } else { looks + 1 };
-            at = fetched.resume;
-        }
-        if LOOKS_MAX <= looks {
-            return Err(Error::unavailable(format!(
-                "a changelog cannot be read up to its committed end changelog=`{changelog}` \
-                 readable=`{at}` committed=`{end}`"
-            )));
-        }
-    }
+    let start = log.bounds(changelog)?.start;
+    each_record(log, changelog, (start, end), &mut |fetched, index| {
+        let key = fetched.records.key(index).unwrap_or_default();
+        match fetched.records.value(index) {
+            Some(value) => newest.insert(key.to_vec(), value.to_vec()),
+            None => newest.remove(key),
+        };
+        Ok(true)
+    })?;
     Ok(newest)
 }

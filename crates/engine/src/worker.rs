@@ -213,7 +213,7 @@ impl Common {
     /// Says once of a topic that what it gets is deleted soon.
     fn warn_of_age(&self, partition: &TopicPartition, records: &Records) {
         let (topic, wall_ms) = (&partition.topic, self.env.clock.wall_ms());
-        if let Some(warning) = self.aging.warning(topic, &records.timestamps, wall_ms) {
+        if let Some(warning) = self.aging.warning(topic, records, wall_ms) {
             self.host.warn(&warning);
         }
     }

@@ -11,6 +11,8 @@ const PARTITIONS_MAX: u32 = 10_000;
 
 /// How long a look for a record waits at once.
 const LOOK_WAIT: Duration = Duration::from_millis(100);
+/// A partition of which so many looks in a row show nothing cannot be read now.
+const LOOKS_MAX: u32 = 300;
 
 pub(crate) fn check_topic(name: &str, config: &TopicConfig) -> Result<()> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -62,13 +64,23 @@ pub(crate) fn first_at(
     let end = log.bounds(partition)?.end;
     let mut at = from;
     let mut reader = log.reader(&[(partition.clone(), from)])?;
+    let mut looks = 0;
     while at < end {
+        if looks == LOOKS_MAX {
+            return Err(Error::unavailable(format!(
+                "a partition cannot be read up to its end partition=`{partition}` readable=`{at}` \
+                 end=`{end}`"
+            )));
+        }
+        looks += 1;
         for fetched in reader.poll(LOOK_WAIT, FetchLimits::default())? {
             let mut times = fetched.records.timestamps.iter();
             if let Some(index) = times.position(|time| time_ms <= *time) {
                 return Ok(fetched.positions.get(index).min(end));
             }
-            at = fetched.resume;
+            if at < fetched.resume {
+                (at, looks) = (fetched.resume, 0);
+            }
         }
     }
     Ok(end)

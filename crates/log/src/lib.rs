@@ -72,6 +72,9 @@ pub struct TopicConfig {
     /// Retention does not apply to such a topic, and records without a key are
     /// all kept.
     pub compacted: bool,
+    /// How many copies brokers keep; `None` is their default. A log that is one file
+    /// has one.
+    pub replicas: Option<u16>,
 }
 
 impl Default for TopicConfig {
@@ -82,6 +85,7 @@ impl Default for TopicConfig {
             retention_ms: Some(7 * 24 * 3_600_000),
             retention_bytes: Some(4 << 30),
             compacted: false,
+            replicas: None,
         }
     }
 }

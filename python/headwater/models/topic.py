@@ -37,9 +37,12 @@ class TopicConfig:
     num_partitions
         The number of partitions, from 1; it cannot be changed later.
     replication_factor
-        The number of copies on a cluster; the embedded log has one.
+        The number of copies on a cluster, by default what its brokers are set to; the
+        embedded log has one.
     extra_config
-        Settings by their Kafka names: ``retention.ms`` and ``retention.bytes``.
+        Settings by their Kafka names: ``retention.ms`` and ``retention.bytes``, of which
+        ``"-1"`` is for ever. What is not given is, on a cluster, as its brokers are set;
+        on the embedded log seven days and 4 GiB a partition.
 
     Examples
     --------
@@ -48,7 +51,7 @@ class TopicConfig:
     """
 
     num_partitions: int = 1
-    replication_factor: int = 1
+    replication_factor: int | None = None
     extra_config: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,19 +61,26 @@ class TopicConfig:
         unknown = sorted(set(self.extra_config) - {"retention.ms", "retention.bytes"})
         if unknown:
             msg = (
-                f"the embedded log has no setting {unknown[0]!r}; it has retention.ms and "
-                "retention.bytes"
+                f"a topic is made with retention.ms and retention.bytes, not with {unknown[0]!r}; "
+                "make it with your cluster's own tools first"
             )
+            raise TopicConfigurationError(msg)
+        for name, value in self.extra_config.items():
+            if not str(value).removeprefix("-").isdecimal():
+                msg = f"{name} is a whole number, or -1 for ever, not {value!r}"
+                raise TopicConfigurationError(msg)
+        if self.replication_factor is not None and self.replication_factor < 1:
+            msg = f"a topic has at least 1 copy, not {self.replication_factor}"
             raise TopicConfigurationError(msg)
 
     @property
     def retention_ms(self) -> int | None:
-        """How long records are kept at least, in milliseconds."""
+        """How long records are kept at least, in milliseconds; -1 is for ever."""
         return self._number("retention.ms")
 
     @property
     def retention_bytes(self) -> int | None:
-        """How many bytes of a partition are kept at least."""
+        """How many bytes of a partition are kept at least; -1 is all."""
         return self._number("retention.bytes")
 
     def _number(self, name: str) -> int | None:

@@ -20,6 +20,7 @@ pub(super) fn partitions(partitions: u32) -> TopicConfig {
         retention_ms: None,
         retention_bytes: None,
         compacted: false,
+        replicas: None,
     }
 }
 

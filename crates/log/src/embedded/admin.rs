@@ -233,6 +233,7 @@ fn topic_of(row: &Row<'_>) -> rusqlite::Result<TopicInfo> {
             retention_ms: row.get::<_, Option<i64>>(3)?.map(|number| number as u64),
             retention_bytes: row.get::<_, Option<i64>>(4)?.map(|number| number as u64),
             compacted: row.get(5)?,
+            replicas: None,
         },
     })
 }

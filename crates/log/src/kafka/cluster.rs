@@ -239,7 +239,7 @@ impl Cluster {
         let mut new = NewTopic {
             name: name.into(),
             partitions: config.partitions,
-            replicas: self.options.replicas,
+            replicas: config.replicas,
             settings: vec![
                 ("cleanup.policy", cleanup.into()),
                 // A record that the client takes is one that the topic takes.
@@ -248,19 +248,17 @@ impl Cluster {
                 ("message.timestamp.after.max.ms", i64::MAX.to_string()),
             ],
         };
-        // Where the user has asked for nothing, the brokers' own settings hold: they count
+        // A bound that the user has not asked for is the brokers' own: they count
         // retention by the records' times, and who runs them knows why.
-        let unasked = TopicConfig {
-            partitions: config.partitions,
-            ..TopicConfig::default()
-        };
-        let is_asked = *config != unasked;
+        let unasked = TopicConfig::default();
+        if config.retention_ms != unasked.retention_ms {
+            let time = retention(config.retention_ms);
+            new.settings.push(("retention.ms", time));
+        }
+        let is_asked = config.retention_bytes != unasked.retention_bytes;
         if is_asked {
-            let bounds = [
-                ("retention.ms", retention(config.retention_ms)),
-                ("retention.bytes", retention(config.retention_bytes)),
-            ];
-            new.settings.extend(bounds);
+            let bytes = retention(config.retention_bytes);
+            new.settings.push(("retention.bytes", bytes));
         }
         if let Some(bytes) = config.retention_bytes.filter(|_| is_asked) {
             // Whole segments are deleted, and never the newest.
@@ -296,6 +294,7 @@ impl Cluster {
             retention_ms: None,
             retention_bytes: None,
             compacted: false,
+            replicas: None,
         };
         if self.create(name, &config)? {
             return Ok(partitions);
@@ -542,5 +541,6 @@ fn config_of(topic: &TopicDescription, settings: Option<&BTreeMap<String, String
         retention_ms: bound("retention.ms"),
         retention_bytes: bound("retention.bytes"),
         compacted: setting("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
+        replicas: None,
     }
 }

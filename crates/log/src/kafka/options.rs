@@ -61,8 +61,6 @@ pub struct Options {
     pub revoke_timeout: Duration,
     /// How long one request may take, retries included.
     pub request_timeout: Duration,
-    /// The replicas of topics that are made here; `None` is the broker's default.
-    pub replicas: Option<u16>,
     /// Time.
     pub env: Env,
     /// Gets warnings for people.
@@ -83,7 +81,6 @@ impl Options {
             transaction_timeout: Duration::from_secs(10),
             revoke_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(10),
-            replicas: None,
             env: Env::system(),
             warn: Arc::new(|warning| eprintln!("warning: {warning}")),
         }
@@ -101,6 +98,12 @@ impl Options {
                 return Err(Error::invalid(format!(
                     "this setting would run a program or load a library setting=`{name}`"
                 )));
+            }
+            if name == "message.timeout.ms" && self.guarantee == Guarantee::ExactlyOnce {
+                return Err(Error::invalid(
+                    "the transaction's own timeout bounds how long a message may take under \
+                     exactly-once setting=`message.timeout.ms`",
+                ));
             }
             let ours = OURS.iter().find(|(ours, _)| *ours == name);
             if let Some((_, what)) = ours.filter(|(_, fixed)| *fixed != Some(value.as_str())) {
@@ -230,7 +233,7 @@ const DANGEROUS: [&str; 3] = [
 
 /// What a user may not set otherwise: the value that it always has, or `None` where
 /// an option of ours says it.
-const OURS: [(&str, Option<&str>); 18] = [
+const OURS: [(&str, Option<&str>); 19] = [
     ("bootstrap.servers", None),
     ("metadata.broker.list", None),
     ("group.id", None),
@@ -244,6 +247,7 @@ const OURS: [(&str, Option<&str>); 18] = [
     ("request.required.acks", Some("all")),
     ("isolation.level", Some("read_committed")),
     ("enable.auto.commit", Some("false")),
+    ("auto.commit.enable", Some("false")),
     ("enable.auto.offset.store", Some("false")),
     ("auto.offset.reset", None),
     ("enable.partition.eof", Some("true")),

@@ -34,6 +34,7 @@ fn partitions(partitions: u32) -> TopicConfig {
         retention_ms: None,
         retention_bytes: None,
         compacted: false,
+        replicas: None,
     }
 }
 
