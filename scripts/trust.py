@@ -150,12 +150,14 @@ class Session:
             lines = list(LINE.finditer(ran.stdout))
             for line in lines:
                 self.add(line)
-            # A test that cannot run here (no root, no compiler) says so, prints no line
-            # and succeeds; there is nothing to count then.
+            # A test that cannot run here (no root, no compiler) says that it is skipped;
+            # one that says nothing has not run.
+            has_run = bool(lines) or "skipped" in ran.stdout
+            has_failed = ran.returncode != 0 or not has_run
             is_told = any("failures=0" not in line["rest"].split() for line in lines)
-            if ran.returncode != 0 and not is_told:
+            if has_failed and not is_told:
                 self._row(kind.what).failures += 1
-            if ran.returncode != 0:
+            if has_failed:
                 self.failed[kind.what] += 1
                 log = LOGS / f"{kind.what}-{seed}-{self.failed[kind.what]}.log"
                 log.write_text(f"{kind.seed}={seed} {kind.count}={count}\n{ran.stdout}")

@@ -79,5 +79,8 @@ fn a_job_goes_on_after_a_power_cut() {
         "most copies can be mounted: {void} cannot"
     );
     assert!(begun * 2 >= done, "most cuts find a job: {begun} of {done}");
-    println!("trust: what=power-cut-job count={done} faults={done} failures=0");
+    let after = seed + 1;
+    println!(
+        "trust: what=power-cut-job count={done} seeds={seed}..{after} faults={done} failures=0"
+    );
 }

@@ -370,7 +370,8 @@ fn churn(number: u64) -> Records {
 
 #[test]
 fn a_kill_while_compacting_loses_nothing() {
-    let mut seed = setting("HEADWATER_SEED", 0x5eed_7777);
+    let first = setting("HEADWATER_SEED", 0x5eed_7777);
+    let mut seed = first;
     println!("HEADWATER_SEED={seed}");
     let kills = setting("HEADWATER_KILLS", 20);
     let directory = memory_directory();
@@ -399,7 +400,10 @@ fn a_kill_while_compacting_loses_nothing() {
         cleaned += u64::from((count as u64) < end / 2);
     }
     assert!(kills < 5 || cleaned > 0, "it was compacted in between");
-    println!("trust: what=kill-while-compacting count={kills} faults={kills} failures=0");
+    let after = first + 1;
+    println!(
+        "trust: what=kill-while-compacting count={kills} seeds={first}..{after} faults={kills} failures=0"
+    );
 }
 
 #[test]

@@ -302,7 +302,8 @@ fn some_bit(seed: &mut u64, bytes: &[u8], page_bytes: usize) -> usize {
 #[test]
 fn whichever_bit_flips_no_value_is_wrong() {
     let flips = setting("HEADWATER_FLIPS", 1_000);
-    let mut seed = setting("HEADWATER_SEED", 0xb17_f11b);
+    let first = setting("HEADWATER_SEED", 0xb17_f11b);
+    let mut seed = first;
     println!("HEADWATER_SEED={seed}");
     let (mut found, mut harmless) = (0, 0);
     for page_bytes in [4_096, 32 << 10] {
@@ -349,5 +350,8 @@ fn whichever_bit_flips_no_value_is_wrong() {
     }
     println!("{found} flips were found, {harmless} were harmless");
     assert!(found > harmless, "most of the file is in use");
-    println!("trust: what=bit-flips count={flips} faults={flips} failures=0");
+    let after = first + 1;
+    println!(
+        "trust: what=bit-flips count={flips} seeds={first}..{after} faults={flips} failures=0"
+    );
 }

@@ -135,5 +135,8 @@ fn whichever_io_fails_nothing_acknowledged_is_lost() {
     }
     println!("{runs} runs, {faults} faults, {unharmed} runs did not notice");
     assert!(faults * 10 >= runs * 9, "the faults fire");
-    println!("trust: what=failed-io count={runs} faults={faults} failures=0");
+    println!(
+        "trust: what=failed-io count={runs} seeds={first_seed}..{} faults={faults} failures=0",
+        first_seed + scripts
+    );
 }

@@ -36,7 +36,8 @@ fn child_works_until_it_is_killed() {
 #[test]
 fn what_was_acknowledged_survives_a_power_cut() {
     let cuts = setting("HEADWATER_POWER_CUTS", 20);
-    let mut seed = setting("HEADWATER_SEED", 0x0ff0ff);
+    let first = setting("HEADWATER_SEED", 0x0ff0ff);
+    let mut seed = first;
     println!("HEADWATER_SEED={seed}");
     let (mut done, mut written, mut void) = (0, 0, 0);
     while done + void < cuts {
@@ -88,7 +89,8 @@ fn what_was_acknowledged_survives_a_power_cut() {
         written * 2 >= done,
         "most cuts find something: {written} of {done}"
     );
-    println!("trust: what=power-cut count={done} faults={done} failures=0");
+    let after = first + 1;
+    println!("trust: what=power-cut count={done} seeds={first}..{after} faults={done} failures=0");
 }
 
 /// What the other test relies on: without a sync, nothing is there.

@@ -195,7 +195,9 @@ impl Transactor for RepeatingTransactor {
 impl Drop for RepeatingTransactor {
     fn drop(&mut self) {
         let removals = std::mem::take(&mut self.removals);
-        if self.changes.is_empty() && !removals.is_empty() && self.queue(&removals).is_ok() {
+        let is_done = self.changes.is_empty() && !removals.is_empty();
+        // Who has its partitions now may have set these keys again.
+        if is_done && self.membership.check().is_ok() && self.queue(&removals).is_ok() {
             let _ = self.store();
         }
     }

@@ -107,6 +107,7 @@ impl Member for SimMember {
                 Arc::clone(&self.log),
                 &self.group,
                 self.id,
+                self.life,
             )));
         }
         let identity = format!("{}-{}-{worker}", self.group, self.instance);

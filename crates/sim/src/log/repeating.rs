@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Between any two steps the process may die. What was sent stays, so that the epoch
-//! is repeated; what was not is lost.
+//! is repeated; what was not is lost. A writer that ends in good order sends the removals
+//! that it holds, if its member is still one of the group's generation.
 
 use super::SimLog;
 use super::writer::check_metadata;
@@ -24,6 +25,7 @@ pub(super) struct SimRepeating {
     log: Arc<SimLog>,
     group: String,
     member: u64,
+    life: Option<usize>,
     outputs: Appends,
     changes: Appends,
     /// Removals wait for the epoch after: one that was stored before its positions
@@ -34,11 +36,17 @@ pub(super) struct SimRepeating {
 }
 
 impl SimRepeating {
-    pub(super) fn new(log: Arc<SimLog>, group: &str, member: u64) -> SimRepeating {
+    pub(super) fn new(
+        log: Arc<SimLog>,
+        group: &str,
+        member: u64,
+        life: Option<usize>,
+    ) -> SimRepeating {
         SimRepeating {
             log,
             group: group.to_owned(),
             member,
+            life,
             outputs: Vec::new(),
             changes: Vec::new(),
             removals: Vec::new(),
@@ -163,5 +171,20 @@ impl Transactor for SimRepeating {
         self.changes.clear();
         self.bytes = 0;
         Ok(())
+    }
+}
+
+impl Drop for SimRepeating {
+    fn drop(&mut self) {
+        let removals = std::mem::take(&mut self.removals);
+        let is_done = self.changes.is_empty() && !removals.is_empty();
+        if !is_done || std::thread::panicking() || !self.log.world.is_alive(self.life) {
+            return;
+        }
+        // Who has its partitions now may have set these keys again.
+        let current = self.log.state().check_generation(&self.group, self.member);
+        if current.is_ok() {
+            let _ = self.send(removals);
+        }
     }
 }
