@@ -135,7 +135,7 @@ impl Model {
             value,
             timestamp: record.timestamp,
         };
-        self.push(0, row)?;
+        self.push(0, vec![row])?;
         self.advance(None);
         Ok(())
     }
@@ -168,48 +168,66 @@ impl Model {
         self.advance(Some(idle_timeout));
     }
 
-    /// A row goes through the stages from one on; an error is the text of the row that
-    /// fails, as it came to the stage where it does.
-    fn push(&mut self, at: usize, row: Row) -> Result<(), String> {
-        let text = canonical(&row.value);
+    /// The rows of one cause go through the stages from one on together; an error is the
+    /// text of the first that fails at the first stage where one does, as it came there.
+    fn push(&mut self, at: usize, rows: Vec<Row>) -> Result<(), String> {
         let watermark = self.watermark;
-        let Some(stage) = self.stages.get_mut(at) else {
-            self.rows.push((self.output.clone(), row));
-            return Ok(());
-        };
-        let made = match stage {
-            Stage::Plain(step) => {
-                if let Step::Tee(topic) = step {
-                    self.rows.push(((*topic).to_owned(), row.clone()));
+        let mut own = Vec::new();
+        for row in rows {
+            let text = canonical(&row.value);
+            let Some(stage) = self.stages.get_mut(at) else {
+                self.rows.push((self.output.clone(), row));
+                continue;
+            };
+            match stage {
+                Stage::Plain(step) => {
+                    if let Step::Tee(topic) = step {
+                        self.rows.push(((*topic).to_owned(), row.clone()));
+                    }
+                    let made = plain(step, row).map_err(|_| text)?;
+                    own.extend(made.into_iter().map(Made::Own));
                 }
-                plain(step, row).map_err(|_| text)?
-            }
-            Stage::Count(ttl, counts) => {
-                let counted = counts.entry(row.key.clone()).or_default();
-                let count = counted.add(row.timestamp, *ttl);
-                let made = count_rows(&row.value, count).map_err(|_| text)?;
-                made.into_iter()
-                    .map(|value| Row {
+                Stage::Count(ttl, counts) => {
+                    let counted = counts.entry(row.key.clone()).or_default();
+                    let count = counted.add(row.timestamp, *ttl);
+                    let made = count_rows(&row.value, count).map_err(|_| text)?;
+                    let row_of = |value| Row {
                         value,
                         ..row.clone()
-                    })
-                    .collect()
+                    };
+                    own.extend(made.into_iter().map(row_of).map(Made::Own));
+                }
+                Stage::Windows(windows) => {
+                    let (closed, made) = windows.record(&row, watermark).map_err(|_| text)?;
+                    own.extend(closed.into_iter().map(Made::Result));
+                    own.extend(made.into_iter().map(Made::Own));
+                }
             }
-            Stage::Windows(windows) => {
-                let (closed, own) = windows.record(&row, watermark).map_err(|_| text)?;
-                for row in closed {
+        }
+        let mut together = Vec::new();
+        for made in own {
+            match made {
+                Made::Own(row) => together.push(row),
+                Made::Result(row) => {
+                    self.push_on(at, &mut together)?;
                     self.push_alone(at + 1, row);
                 }
-                own
             }
-        };
-        made.into_iter().try_for_each(|row| self.push(at + 1, row))
+        }
+        self.push_on(at, &mut together)
+    }
+
+    fn push_on(&mut self, at: usize, rows: &mut Vec<Row>) -> Result<(), String> {
+        match rows.is_empty() {
+            true => Ok(()),
+            false => self.push(at + 1, std::mem::take(rows)),
+        }
     }
 
     /// The result of a window that has closed goes on: if it fails, it fails alone.
     fn push_alone(&mut self, at: usize, row: Row) {
         let before = self.clone();
-        if let Err(text) = self.push(at, row) {
+        if let Err(text) = self.push(at, vec![row]) {
             *self = before;
             self.dead.push(text);
         }
@@ -228,6 +246,14 @@ impl Model {
             }
         }
     }
+}
+
+/// What a stage makes of a row.
+enum Made {
+    /// A row with the same cause.
+    Own(Row),
+    /// The result of a window that it closes, which is a cause of its own.
+    Result(Row),
 }
 
 impl Counted {
