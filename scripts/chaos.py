@@ -112,6 +112,8 @@ class Round:
     seed: int
     faults: dict[str, int]
     seconds: float = 0.0
+    # Of a storm, those in which it blew.
+    stormed: float = 0.0
     # The job promises less than it is judged by: the round must fail.
     is_planted: bool = False
     fired: Counter[str] = field(default_factory=Counter)
@@ -131,7 +133,8 @@ class Process:
     def __init__(self, options: dict[str, Any], work: Path, number: int) -> None:
         self.number = number
         self.output = work / f"process-{number}.log"
-        self.was_ended = False
+        # What was to end it.
+        self.ended_by: signal.Signals | None = None
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(work / "job.py"), json.dumps(options)],
@@ -143,7 +146,7 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         if number in {signal.SIGKILL, signal.SIGTERM}:
-            self.was_ended = True
+            self.ended_by = number
         self.process.send_signal(number)
 
     def kill(self) -> None:
@@ -238,10 +241,13 @@ class Chaos:
         """Find processes that ended by themselves."""
         for process in self.processes:
             code = process.process.poll()
-            if code is not None and not process.was_ended:
+            if code is None or process.ended_by is signal.SIGKILL:
+                continue
+            # One that was asked to end may not have got as far as to listen.
+            if process.ended_by is None or code not in {0, -signal.SIGTERM}:
+                how = "by itself" if process.ended_by is None else "when asked to"
                 raise Failed(
-                    f"process {process.number} ended by itself with {code}: "
-                    f"{process.said()[-1_500:]}"
+                    f"process {process.number} ended {how} with {code}: {process.said()[-1_500:]}"
                 )
         self.processes = [one for one in self.processes if one.process.poll() is None]
 
@@ -350,6 +356,7 @@ class Chaos:
         process.send(signal.SIGSTOP)
         said = len(process.said())
         others = len(self.processes) - 1
+        deadline = time.monotonic() + 90
         while self.owned() != (others, 2 * PARTITIONS):
             if deadline < time.monotonic():
                 process.send(signal.SIGCONT)
@@ -410,7 +417,10 @@ class Chaos:
             for process in self.processes:
                 process.send(signal.SIGTERM)
             for process in self.processes:
-                code = process.process.wait(60)
+                try:
+                    code = process.process.wait(60)
+                except subprocess.TimeoutExpired as late:
+                    raise Failed(f"process {process.number} does not end when asked to") from late
                 if code != 0:
                     raise Failed(f"process {process.number} ended with {code}")
             self.processes = []
@@ -444,8 +454,8 @@ class Chaos:
 
     def storm(self, oracle: Oracle) -> None:
         """Start and stop members all the time."""
-        deadline = time.monotonic() + self.task.seconds
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        while self.task.stormed < self.task.seconds:
             before = oracle.distinct
             for _ in range(8):
                 time.sleep(self.chance.uniform(0.2, 4.0))
@@ -461,6 +471,7 @@ class Chaos:
                         self.start()
             self.fill_up()
             self.wait(lambda before=before: before < oracle.distinct, "storm")
+            self.task.stormed = time.monotonic() - began
 
     def wait(
         self, is_done: Callable[[], bool], what: str, progress: Callable[[], int] = lambda: 0
@@ -509,7 +520,7 @@ def run_round(task: Round) -> bool:
 
 def lines(task: Round, is_right: bool) -> list[str]:
     """Return what there is to tell of a round."""
-    count = int(task.seconds) if task.kind == "storm" else 1
+    count = int(task.stormed) if task.kind == "storm" else 1
     faults = task.changes if task.kind == "storm" else sum(task.fired.values())
     told = [
         f"trust: what=chaos-{task.kind} count={count} seeds={task.seed}..{task.seed + 1} "

@@ -15,16 +15,9 @@ import time
 # Requests whose loss hurts, by their kind.
 KINDS = {
     "Produce": 0,
-    "OffsetFetch": 9,
-    "FindCoordinator": 10,
-    "JoinGroup": 11,
-    "SyncGroup": 14,
-    "InitProducerId": 22,
     "AddPartitionsToTxn": 24,
-    "AddOffsetsToTxn": 25,
     "EndTxn": 26,
     "TxnOffsetCommit": 28,
-    "ConsumerGroupHeartbeat": 68,
 }
 CHUNK = 1 << 18
 

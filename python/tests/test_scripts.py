@@ -98,3 +98,82 @@ def test_a_session_has_one_row_a_kind_which_grows_slice_by_slice(
         (10, (1, 11), 1),
         (10, (11, 21), 2),
     ]
+
+
+def outputs(model: Any, rows: int) -> tuple[list[dict[str, Any]], list[tuple[str, dict[str, Any]]]]:
+    """What so many rows must give."""
+    counts = [{"id": n, "city": f"c{model.city(n)}", "n": n // model.KEYS + 1} for n in range(rows)]
+    counts += [{"id": -1, "city": f"end{n}", "n": 1} for n in range(model.PARTITIONS)]
+    windows: dict[tuple[str, int], list[int]] = {}
+    for n in range(rows):
+        time_ms = n * model.STEP_MS
+        place = (f"c{model.city(n)}", time_ms - time_ms % model.WINDOW_MS)
+        windows.setdefault(place, []).append(n)
+    sums = [
+        (city, {"start": start, "rows": len(held), "total": sum(held)})
+        for (city, start), held in windows.items()
+    ]
+    return counts, sums
+
+
+def without(rows: list[Any]) -> list[Any]:
+    return rows[:3] + rows[4:]
+
+
+def again(rows: list[Any]) -> list[Any]:
+    return [*rows, rows[3]]
+
+
+def end_again(rows: list[Any]) -> list[Any]:
+    return [*rows, rows[-1]]
+
+
+def one_more(rows: list[Any]) -> list[Any]:
+    return [*rows[:3], {**rows[3], "n": rows[3]["n"] + 1}, *rows[4:]]
+
+
+def window_less(rows: list[Any]) -> list[Any]:
+    city, row = rows[3]
+    return [*rows[:3], (city, {**row, "rows": row["rows"] - 1}), *rows[4:]]
+
+
+def window_other(rows: list[Any]) -> list[Any]:
+    return [*rows, ("c0", {"start": 99_000, "rows": 1, "total": 1})]
+
+
+def same(rows: list[Any]) -> list[Any]:
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("of_counts", "of_sums", "said_once", "said_at_least_once"),
+    [
+        (same, same, None, None),
+        (without, same, "rows are lost", "rows are lost"),
+        (again, same, "came out again", None),
+        (end_again, same, "last row of end3 came out again", None),
+        (one_more, same, "has count 2, not 1", None),
+        (same, without, "is missing", "is missing"),
+        (same, again, "came out again", None),
+        (same, window_less, "not", "not"),
+        (same, window_other, "should not be there", "should not be there"),
+    ],
+)
+def test_the_model_of_chaos_sees_what_is_wrong(
+    of_counts: Any, of_sums: Any, said_once: str | None, said_at_least_once: str | None
+) -> None:
+    model = script("chaos_model")
+    rows = 3 * model.KEYS
+    counts, sums = outputs(model, rows)
+    for is_exactly_once, said in ((True, said_once), (False, said_at_least_once)):
+        judge = model.Model(0, is_exactly_once)
+        for row in of_counts(counts):
+            judge.take_count(row)
+        for city, row in of_sums(sums):
+            judge.take_sum(city, row)
+        if said is None:
+            assert judge.is_complete(rows)
+            judge.judge(rows)
+        else:
+            with pytest.raises(model.Failed, match=said):
+                judge.judge(rows)
