@@ -271,7 +271,8 @@ def run_plain(options: argparse.Namespace) -> dict[str, float]:
     records = 0
     started = cpu_started = committed_at = 0.0
     while len(ended) < partitions:
-        messages = reader.consume(BATCH, 0.5)
+        # It waits so long for a full batch, also for the last.
+        messages = reader.consume(BATCH, 0.05)
         if not records:
             started, cpu_started = time.perf_counter(), time.process_time()
             committed_at = started

@@ -358,6 +358,13 @@ impl Shared {
             .store(now.as_micros() as u64, Ordering::Relaxed);
     }
 
+    /// The time that a commit took is not time without records.
+    pub(crate) fn was_busy(&self, took: Duration, now: Duration) {
+        let later = |last: u64| Some((last + took.as_micros() as u64).min(now.as_micros() as u64));
+        let order = Ordering::Relaxed;
+        let _ = self.last_activity.fetch_update(order, order, later);
+    }
+
     pub(crate) fn reached_end(&self, count: u64) {
         self.rows_out.fetch_add(count, Ordering::AcqRel);
     }

@@ -149,17 +149,16 @@ impl Worker {
         let now = self.env.clock.monotonic();
         self.show_commit(now.saturating_sub(started), now);
         let is_behind = self.tasks.values().any(|slot| !slot.is_at_end);
-        if self.epoch.records > 0 {
-            // A slow disk is not a quiet input: records may have come meanwhile.
-            self.common.shared.saw_records(now);
-        }
+        // A slow disk is not a quiet input: records may have come meanwhile.
+        let took = now.saturating_sub(started);
+        self.common.shared.was_busy(took, now);
         self.epoch = Epoch {
             number: self.epoch.number + 1,
             length_max: match is_behind {
                 true => (self.epoch.length_max * 2).min(EPOCH_BEHIND_MAX),
                 false => EPOCH_MAX,
             },
-            last_commit: now.saturating_sub(started),
+            last_commit: took,
             last_commit_at: now,
             ..Epoch::default()
         };

@@ -292,3 +292,26 @@ fn a_run_that_commits_nothing_gives_the_same_every_time() {
     assert_eq!(log.topic("out").expect("topic"), None);
     assert_eq!(log.committed("test").expect("committed"), []);
 }
+
+/// A time-out counts from the last record, however late its epoch is committed.
+#[test]
+fn a_commit_is_no_record() {
+    let (log, env) = support::memory();
+    produce(&*log, "in", [("k", r#"{"x":1}"#, 1)]).expect("produces");
+    let settings = Settings {
+        commit_interval: Some(Duration::from_millis(900)),
+        ..Settings::new("test")
+    };
+    let host = support::QuietHost::new(None);
+    let options = RunOptions {
+        timeout: Some(Duration::from_secs(1)),
+        ..UNTIL_QUIET
+    };
+    let started = env.clock.monotonic();
+    let frames = [DataFrame::topic("in").to_topic("out")];
+    let mut application = Application::new(Arc::clone(&log), env.clone(), settings, host);
+    let report = application.run_frames(&frames, &options).expect("runs");
+    assert_eq!((report.ended, report.records_in), (Ended::Timeout, 1));
+    let took = env.clock.monotonic().saturating_sub(started);
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+}

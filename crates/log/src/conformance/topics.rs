@@ -17,6 +17,8 @@ pub fn topics_are_made_once(log: &dyn Log) {
     let config = TopicConfig {
         partitions: 3,
         retention_ms: Some(5),
+        // What is not asked for may be as the log has it.
+        retention_bytes: Some(1 << 30),
         ..TopicConfig::default()
     };
     assert!(ok(log.create_topic("b.topic-1_X", &config)));

@@ -6,7 +6,7 @@ use headwater_core::{Header, Headers};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// A topic of a client.
@@ -465,6 +465,10 @@ unsafe fn consumed<'a>(message: *const sys::rd_kafka_message_t) -> Consumed<'a> 
 /// # Safety
 /// `message` lives for this call.
 unsafe fn headers_of(message: *const sys::rd_kafka_message_t) -> Headers {
+    // SAFETY: the message lives, says the caller, and came from a consumer.
+    if unsafe { is_without_headers(message) } {
+        return None;
+    }
     let mut list = std::ptr::null_mut();
     // SAFETY: the message lives, says the caller, and owns the list and its texts.
     unsafe {
@@ -484,5 +488,49 @@ unsafe fn headers_of(message: *const sys::rd_kafka_message_t) -> Headers {
             });
         }
         (!headers.is_empty()).then(|| headers.into())
+    }
+}
+
+/// The librdkafka whose messages look like [`Consumable`]: 2.12.1.
+const CONSUMABLE_OF: c_int = 0x020c_01ff;
+
+/// The start of what librdkafka keeps of a consumed message (`rd_kafka_msg_s` in
+/// `rdkafka_msg.h`).
+#[repr(C)]
+struct Consumable {
+    message: sys::rd_kafka_message_t,
+    link: [*mut c_void; 2],
+    flags: c_int,
+    timestamp_kind: c_int,
+    timestamp: i64,
+    /// Headers that have been parsed.
+    headers: *mut c_void,
+    status: c_int,
+    broker: i32,
+    /// Headers as they came; -1 is null.
+    bytes_len: i32,
+    bytes: *const u8,
+}
+
+/// Whether a message is known to have no headers. To ask librdkafka costs an eighth of
+/// what consuming a message costs, because it allocates a buffer before it looks at their
+/// number; so the number is read where it stands, if this is the librdkafka of which
+/// that is known.
+///
+/// # Safety
+/// A consumer has returned `message`, which lives.
+unsafe fn is_without_headers(message: *const sys::rd_kafka_message_t) -> bool {
+    static IS_KNOWN: LazyLock<bool> =
+        // SAFETY: it returns a number.
+        LazyLock::new(|| unsafe { sys::rd_kafka_version() } == CONSUMABLE_OF);
+    if !*IS_KNOWN {
+        return false;
+    }
+    let message = message.cast::<Consumable>();
+    // SAFETY: in this librdkafka a consumed message is the start of what `Consumable` is
+    // the start of, and its headers are `bytes_len` bytes at `bytes`.
+    unsafe {
+        let is_unparsed = (*message).headers.is_null();
+        is_unparsed && ((*message).bytes_len <= 0 || *(*message).bytes == 0)
     }
 }
