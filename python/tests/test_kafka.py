@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,6 +33,7 @@ START_MS = int(time.time()) * 1_000 - 60_000
 # A job in a process of its own: counts by key, and sums by another key in windows.
 JOB = """
 import sys
+import threading
 
 from headwater import Application, Count, State, Sum
 
@@ -266,8 +268,38 @@ def test_every_command_works_on_a_cluster(brokers, tmp_path):
     headwater(brokers, "topics", "list", "--config", "group.id=x", code=1)
 
 
+def test_positions_are_moved_on_a_cluster(brokers, tmp_path):
+    given = "".join(f'{{"n":{n}}}\n' for n in range(5))
+    headwater(brokers, "topics", "create", "move-in")
+    headwater(brokers, "topics", "write", "move-in", given=given)
+
+    def run() -> int:
+        app = application(brokers, "mover", tmp_path, workers=1)
+        app.dataframe("move-in").to_topic("move-out")
+        return len(app.run(timeout=3))
+
+    def move(to: str, code: int = 0) -> str:
+        return headwater(brokers, "groups", "reset", "mover", "--to", to, "--yes", code=code)
+
+    assert run() == 5
+    assert move("2") == "move-in[0]: from 5 to 2\ndone\n"
+    assert run() == 3
+    # Not under a process that runs.
+    app = application(brokers, "mover", tmp_path, workers=1)
+    app.dataframe("move-in").to_topic("move-out")
+    thread = threading.Thread(target=lambda: app.run(timeout=8))
+    thread.start()
+    while app.metrics()["phase"] != "running":
+        time.sleep(0.1)
+    move("0", code=1)
+    thread.join()
+    move("latest")
+    assert run() == 0
+
+
 WATCHED = """
 import sys
+import threading
 from headwater import Application
 
 app = Application(sys.argv[1], name="watched", directory=sys.argv[2], metrics_port=int(sys.argv[3]),

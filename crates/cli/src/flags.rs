@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use headwater::core::TimestampMs;
 use std::path::PathBuf;
 
 /// Look at a log and put it in order, also while jobs run.
@@ -60,7 +61,7 @@ pub(crate) enum Command {
     /// Show records that could not be processed, and send them back
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Forget the positions and the state of an application
+    /// Forget the positions and the state of an application, or move where it goes on
     Reset(Reset),
 }
 
@@ -87,8 +88,8 @@ pub(crate) enum GroupsCommand {
         /// The application; all of them without it
         application: Option<String>,
     },
-    /// Forget the positions and the state of an application
-    Reset(Reset),
+    /// Forget the positions and the state of an application, or move where it goes on
+    Reset(GroupReset),
 }
 
 #[derive(Debug, Subcommand)]
@@ -217,6 +218,29 @@ fn parse_from(text: &str) -> Result<From, String> {
     }
 }
 
+/// Where an application is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    Earliest,
+    Latest,
+    Offset(u64),
+    Time(TimestampMs),
+}
+
+fn parse_to(text: &str) -> Result<To, String> {
+    match parse_from(text) {
+        Ok(From::Earliest) => Ok(To::Earliest),
+        Ok(From::Latest) => Ok(To::Latest),
+        Ok(From::Offset(offset)) => Ok(To::Offset(offset)),
+        Err(_) => match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(To::Time(time.as_millisecond())),
+            Err(_) => Err("expected earliest, latest, an offset or a time such as \
+                           2026-11-27T22:00:00Z"
+                .to_owned()),
+        },
+    }
+}
+
 /// A setting, `name=value`.
 pub(crate) fn parse_setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -251,6 +275,25 @@ pub(crate) struct Delete {
     /// Internal topics of applications that are gone
     #[arg(long, conflicts_with = "topics")]
     pub(crate) orphaned: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GroupReset {
+    /// The application, by the name of its consumer group
+    pub(crate) application: String,
+    /// Go on there instead of forgetting everything: earliest, latest, an offset or a time
+    /// such as 2026-11-27T22:00:00Z; for an application without state
+    #[arg(long, value_name = "PLACE", value_parser = parse_to)]
+    pub(crate) to: Option<To>,
+    /// In this topic alone
+    #[arg(long, requires = "to")]
+    pub(crate) topic: Option<String>,
+    /// In this partition alone
+    #[arg(long, requires = "to")]
+    pub(crate) partition: Option<u32>,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

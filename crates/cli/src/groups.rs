@@ -103,7 +103,7 @@ fn applications(log: &dyn Log, console: &mut Console<'_>) -> Result<Vec<String>>
 
 /// What an application has committed of topics. The places of sources, sinks and stores
 /// have names that no topic can have.
-fn inputs(log: &dyn Log, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
+pub(crate) fn inputs(log: &dyn Log, group: &str) -> Result<Vec<(TopicPartition, Committed)>> {
     let mut committed = log.committed(group)?;
     committed.retain(|(place, _)| !place.topic.contains(':'));
     Ok(committed)

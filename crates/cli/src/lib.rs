@@ -114,7 +114,7 @@ fn execute(flags: &Flags, console: &mut Console<'_>) -> Outcome {
             Some(GroupsCommand::Lag { application }) => {
                 groups::lag(&place, application.as_deref(), form, console)
             }
-            Some(GroupsCommand::Reset(what)) => reset::reset(&place, what, console),
+            Some(GroupsCommand::Reset(what)) => reset::reset_group(&place, what, console),
         },
         Command::State(command) => look_at_state(log, command, form, console),
         Command::Dlq(command) => match command {
@@ -126,7 +126,7 @@ fn execute(flags: &Flags, console: &mut Console<'_>) -> Outcome {
             } => dlq::show(log, topic, (*offset, *count), form, console),
             DlqCommand::Replay(what) => dlq::replay(log, what, console),
         },
-        Command::Reset(what) => reset::reset(&place, what, console),
+        Command::Reset(what) => reset::reset(&place, &what.application, what.yes, console),
     }
 }
 

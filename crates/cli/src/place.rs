@@ -1,10 +1,10 @@
 //! Which log a command works on.
 
-use crate::flags::{Flags, parse_setting};
+use crate::flags::{Command, Flags, GroupsCommand, parse_setting};
 use headwater::core::env::Env;
 use headwater::log::Log;
 use headwater::log::embedded::{EmbeddedLog, Options};
-use headwater::log::kafka::{KafkaLog, Options as KafkaOptions};
+use headwater::log::kafka::{Guarantee, KafkaLog, Options as KafkaOptions};
 use headwater::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,6 +90,17 @@ fn kafka_options(brokers: &str, flags: &Flags) -> Result<KafkaOptions> {
         options.settings.extend(settings_of(file)?);
     }
     options.settings.extend(flags.config.iter().cloned());
+    let is_move = |command: &Option<GroupsCommand>| {
+        let Some(GroupsCommand::Reset(what)) = command else {
+            return false;
+        };
+        what.to.is_some()
+    };
+    if matches!(&flags.command, Command::Groups { command } if is_move(command)) {
+        // A broker takes a transaction's positions from outside a group also while it has
+        // members, and other ones only without.
+        options.guarantee = Guarantee::AtLeastOnce;
+    }
     Ok(options)
 }
 

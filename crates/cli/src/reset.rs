@@ -1,28 +1,88 @@
-//! `headwater reset`.
+//! `headwater reset` and `headwater groups reset`.
 
 use crate::Console;
-use crate::flags::Reset;
-use crate::groups::{running, unknown};
+use crate::flags::{GroupReset, To};
+use crate::groups::{inputs, running, unknown};
 use crate::outcome::{Outcome, is_confirmed};
 use crate::place::Place;
 use crate::topics::record_count;
 use headwater::core::env::Env;
 use headwater::log::{Log, TopicInfo};
 use headwater::plan::StoreId;
-use headwater::{Error, Result};
+use headwater::{Error, Position, Result, TopicPartition};
 
-pub(crate) fn reset(place: &Place, flags: &Reset, console: &mut Console<'_>) -> Outcome {
-    let log = &*place.log;
-    let application = &flags.application;
+/// Forgets all of an application, or moves where it goes on.
+pub(crate) fn reset_group(place: &Place, flags: &GroupReset, console: &mut Console<'_>) -> Outcome {
+    let (log, application) = (&*place.log, &flags.application);
+    let Some(to) = flags.to else {
+        return reset(place, application, flags.yes, console);
+    };
+    check_stopped(place, application)?;
+    let mut all = inputs(log, application)?;
+    if all.is_empty() {
+        return Err(unknown(log, application, &log.groups()?.join(", ")).into());
+    }
+    all.retain(|(at, _)| {
+        flags
+            .topic
+            .as_ref()
+            .is_none_or(|topic| *at.topic == **topic)
+            && flags.partition.is_none_or(|number| number == at.partition)
+    });
+    if all.is_empty() {
+        return Err(Error::invalid(format!(
+            "the application has read no such partition application=`{application}`\n\
+             hint: `headwater groups lag {application}` shows those that it has read"
+        ))
+        .into());
+    }
+    let mut moved = Vec::new();
+    for (partition, committed) in all {
+        let position = position_of(log, &partition, to)?;
+        let from = committed.position;
+        writeln!(console.out, "{partition}: from {from} to {position}")?;
+        moved.push((partition, position));
+    }
+    if !flags.yes && !is_confirmed("go on?", console)? {
+        return Ok(1);
+    }
+    headwater::move_positions(log, application, &moved)?;
+    writeln!(console.out, "done")?;
+    Ok(0)
+}
+
+fn position_of(log: &dyn Log, partition: &TopicPartition, to: To) -> Result<Position> {
+    match to {
+        To::Earliest => Ok(log.bounds(partition)?.start),
+        To::Latest => Ok(log.bounds(partition)?.end),
+        To::Offset(offset) => Ok(Position::from_offset(offset)),
+        To::Time(time_ms) => log.position_at(partition, time_ms),
+    }
+}
+
+/// # Errors
+/// `Invalid` if a process of this host runs the application.
+fn check_stopped(place: &Place, application: &str) -> Result<()> {
     if let Some(process) = running(place.directory.as_deref(), application)? {
         return Err(Error::invalid(format!(
             "the application is running application=`{application}` process=`{process}`\n\
              hint: stop it first"
-        ))
-        .into());
+        )));
     }
+    Ok(())
+}
+
+/// Forgets positions and state.
+pub(crate) fn reset(
+    place: &Place,
+    application: &str,
+    is_confirmed_already: bool,
+    console: &mut Console<'_>,
+) -> Outcome {
+    let log = &*place.log;
+    check_stopped(place, application)?;
     write!(console.out, "{}", what_is_forgotten(log, application)?)?;
-    if !flags.yes && !is_confirmed("go on?", console)? {
+    if !is_confirmed_already && !is_confirmed("go on?", console)? {
         return Ok(1);
     }
     headwater::reset(log, &Env::system(), application)?;

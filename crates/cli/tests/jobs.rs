@@ -221,3 +221,66 @@ fn a_failed_result_is_sent_only_where_it_is_told_to() -> Result<()> {
     assert!(sent.contains("{\"start\":0,\"end\":1000,\"n\":1"), "{sent}");
     Ok(())
 }
+
+fn run_plain(fixture: &Fixture) -> Result<u64> {
+    let frame = DataFrame::topic("readings").to_topic("copies");
+    let options = RunOptions {
+        timeout: Some(std::time::Duration::from_millis(150)),
+        ..RunOptions::default()
+    };
+    let log: Arc<dyn Log> = Arc::clone(&fixture.log) as Arc<dyn Log>;
+    let report = Application::in_process(log, Settings::new("copy")).run_frames(&[frame], &options);
+    Ok(report?.records_in)
+}
+
+/// An application without state can be told where to go on.
+#[test]
+fn a_position_is_moved_where_there_is_no_state() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let times = [1_000, 2_000, 3_000, 4_000];
+    let rows = times.map(|time| ("car", r#"{"x":1}"#, time));
+    headwater::produce(&*fixture.log, "readings", rows)?;
+    assert_eq!(run_plain(&fixture)?, 4);
+    for (to, moved, again) in [
+        ("earliest", "0", 4),
+        ("3", "3", 1),
+        ("1970-01-01T00:00:02Z", "1", 3),
+        ("latest", "4", 0),
+    ] {
+        fixture.check(
+            &format!("groups reset copy --to {to} --topic readings --yes"),
+            &[&format!("readings[0]: from 4 to {moved}"), "done"],
+        );
+        assert_eq!(run_plain(&fixture)?, again, "{to}");
+    }
+    let beyond = fixture.run("groups reset copy --to 9 --yes");
+    assert_eq!(beyond.code, 1);
+    assert!(
+        beyond
+            .err
+            .contains("partition=`readings[0]` position=`9` start=`0` end=`4`"),
+        "{}",
+        beyond.err
+    );
+    fixture.check_error(
+        "groups reset copy --to 0 --topic other --yes",
+        &[
+            "error: the application has read no such partition application=`copy`",
+            "hint: `headwater groups lag copy` shows those that it has read",
+        ],
+    );
+    let refused = fixture.answer("groups reset copy --to 0", "n\n");
+    assert_eq!(refused.code, 1);
+    assert_eq!(run_plain(&fixture)?, 0);
+    assert_eq!(fixture.run("groups reset copy --to yesterday").code, 2);
+
+    run_job(&fixture, "sums")?;
+    let stateful = fixture.run("groups reset sums --to earliest --yes");
+    assert_eq!(stateful.code, 1);
+    assert!(
+        stateful.err.contains("the application has state"),
+        "{}",
+        stateful.err
+    );
+    Ok(())
+}

@@ -61,6 +61,7 @@ mod patterns;
 mod produce;
 mod quiet;
 mod replay;
+mod reposition;
 mod restore;
 mod retime;
 mod run;
@@ -104,6 +105,7 @@ pub use metrics::{
     Snapshot,
 };
 pub use produce::produce;
+pub use reposition::move_positions;
 pub use restore::reset;
 pub use settings::{
     Decision, DecisionCallback, Ended, ErrorPolicy, Host, OffsetReset, Places, Report, RunOptions,
