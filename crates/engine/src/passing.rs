@@ -22,11 +22,24 @@ pub(crate) enum Passing {
 }
 
 impl Worker {
-    /// Lets time pass for tasks whose input has been quiet for long enough.
+    /// Lets time pass for tasks whose input has been quiet for long enough, and says what
+    /// could not be said before of the time of the others.
     pub(crate) fn tick(&mut self) -> Result<()> {
-        let Some(idle_timeout) = self.common.settings.idle_timeout else {
-            return Ok(());
-        };
+        if let Some(idle_timeout) = self.common.settings.idle_timeout {
+            self.pass_quiet_time(idle_timeout)?;
+        }
+        if self.epoch.opened.is_none() {
+            let now = self.env.clock.monotonic();
+            let mut slots = self.tasks.values();
+            if slots.any(|slot| !slot.announcements(now).is_empty()) {
+                self.epoch.open(now, 0);
+                self.epoch.is_due = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_quiet_time(&mut self, idle_timeout: Duration) -> Result<()> {
         let mut due = Vec::new();
         for (partition, slot) in &mut self.tasks {
             let waits_behind = slot.waits_behind_changes_of_key();
@@ -41,14 +54,6 @@ impl Worker {
         }
         for (partition, watermark) in due {
             self.pass_time(&partition, Passing::Tick(watermark))?;
-        }
-        if self.epoch.opened.is_none() {
-            let now = self.env.clock.monotonic();
-            let mut slots = self.tasks.values();
-            if slots.any(|slot| !slot.announcements(now).is_empty()) {
-                self.epoch.open(now, 0);
-                self.epoch.is_due = true;
-            }
         }
         Ok(())
     }

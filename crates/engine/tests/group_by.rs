@@ -334,3 +334,45 @@ fn definitions_that_cannot_work_are_refused() {
     ];
     headwater::LogicalPlan::new(&equal).expect("one change of key");
 }
+
+/// The last rows of an input are the news for partitions to which none of them goes,
+/// also where no time passes by itself.
+#[test]
+fn the_last_time_is_told_to_partitions_that_get_no_rows() {
+    let (log, env) = support::memory();
+    let mut records = input(11, 60);
+    let end_ms = WALL_MS;
+    let mut missing: Vec<u32> = (0..PARTITIONS).collect();
+    for id in 0.. {
+        let key = format!("user-{id}");
+        let partition = support::partition(Some(&key), PARTITIONS);
+        if let Some(at) = missing.iter().position(|missing| *missing == partition) {
+            missing.swap_remove(at);
+            records.push(In {
+                key: Some(key),
+                value: Some(br#"{"city":"end","x":0}"#.to_vec()),
+                timestamp: end_ms,
+            });
+        }
+        if missing.is_empty() {
+            break;
+        }
+    }
+    support::fill(&*log, "in", PARTITIONS, &records, 7);
+    let settings = Settings {
+        idle_timeout: None,
+        commit_every: 1,
+        batch_rows_max: 1,
+        workers: Some(1),
+        ..Settings::new("test")
+    };
+    let options = RunOptions {
+        timeout: Some(Duration::from_secs(4)),
+        ..RunOptions::default()
+    };
+    let host = QuietHost::new(None);
+    let mut application = Application::new(Arc::clone(&log), env, settings, host);
+    let frames = [by_city(Closing::Partition)];
+    application.run_frames(&frames, &options).expect("runs");
+    assert_eq!(found(&*log), model(&records, end_ms, Closing::Partition));
+}
