@@ -220,9 +220,10 @@ class Chaos:
     def start(self) -> Process:
         """Start one more process."""
         self.started += 1
-        settings = {"session.timeout.ms": SESSION_SECONDS * 1_000}
-        if self.protocol == "consumer":
-            settings = {}
+        # By this name its group knows it.
+        settings: dict[str, Any] = {"client.id": f"process-{self.started}"}
+        if self.protocol == "classic":
+            settings["session.timeout.ms"] = SESSION_SECONDS * 1_000
         promises_all = self.task.is_exactly_once and not self.task.is_planted
         options = {
             "brokers": self.cluster.addresses,
@@ -331,22 +332,29 @@ class Chaos:
             proxy.withdraw()
         self.task.fired["chaos-cut"] += 1
 
-    def owned(self) -> tuple[int, int]:
-        """Return the members of the group and the partitions that they own."""
+    def is_shared_by(self, processes: list[Process]) -> bool:
+        """Whether they alone are the group's members, and own all partitions."""
+        owned = self.owned()
+        return owned.keys() == {f"process-{process.number}" for process in processes} and (
+            sum(owned.values()) == 2 * PARTITIONS
+        )
+
+    def owned(self) -> dict[str, int]:
+        """Return the members of the group, and how many partitions each of them owns."""
         admin = AdminClient({**CLIENT, "bootstrap.servers": self.cluster.direct})
         with contextlib.suppress(Exception):
             group = admin.describe_consumer_groups(["chaos"])["chaos"].result(10)
-            owned = [len(member.assignment.topic_partitions) for member in group.members]
-            return len(owned), sum(owned)
-        return 0, 0
+            return {
+                member.client_id: len(member.assignment.topic_partitions)
+                for member in group.members
+            }
+        return {}
 
     def make_zombie(self) -> None:
         """Stop a process until its group has gone on without it, and let it go on."""
         deadline = time.monotonic() + 90
-        # All that live are members, and no other: one that was killed is for a while.
-        while not all("reading `in`" in process.said() for process in self.processes) or (
-            self.owned() != (len(self.processes), 2 * PARTITIONS)
-        ):
+        # One that was killed is a member for a while.
+        while not self.is_shared_by(self.processes):
             self.look()
             if deadline < time.monotonic():
                 raise Failed(f"the group does not settle: {self.owned()}")
@@ -355,9 +363,9 @@ class Chaos:
         self.say(f"stop {process.number} where it stands")
         process.send(signal.SIGSTOP)
         said = len(process.said())
-        others = len(self.processes) - 1
+        others = [one for one in self.processes if one is not process]
         deadline = time.monotonic() + 90
-        while self.owned() != (others, 2 * PARTITIONS):
+        while not self.is_shared_by(others):
             if deadline < time.monotonic():
                 process.send(signal.SIGCONT)
                 raise Failed(f"the group does not go on: {self.owned()}")
