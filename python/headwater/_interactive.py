@@ -12,5 +12,4 @@ def is_interactive() -> bool:
 
         if get_ipython() is not None:  # type: ignore[no-untyped-call, unused-ignore]
             return True
-    main = sys.modules.get("__main__")
-    return hasattr(sys, "ps1") or bool(sys.flags.interactive) or not hasattr(main, "__file__")
+    return hasattr(sys, "ps1") or bool(sys.flags.interactive)

@@ -193,9 +193,9 @@ class Application:
     consumer_extra_config, producer_extra_config
         More settings of the client, by librdkafka's names.
     broker_availability_timeout
-        How many seconds to wait for brokers that are gone before `run` raises, once
-        it has committed something; 0 waits for ever. At the beginning, and at
-        least, it tries for some seconds.
+        How many seconds to wait for brokers that are gone before `run` raises; 0
+        waits for ever, but half a minute before anything was committed. A request
+        that is on its way is given 10 seconds.
     metrics_port
         While `run` runs, answer ``/livez``, ``/readyz`` and ``/metrics`` on this port
         of the loopback interface; 0 takes a free one. By default

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -138,6 +140,18 @@ def test_running_a_cell_again_replaces_the_pipeline(
 
 def test_a_test_runs_as_a_script() -> None:
     assert not _interactive.is_interactive()
+
+
+@pytest.mark.parametrize(
+    ("options", "is_interactive"), [(["-c"], False), (["-i", "-c"], True), (["-"], False)]
+)
+def test_only_a_prompt_is_interactive(options: list[str], is_interactive: bool) -> None:
+    program = "import headwater._interactive as i; print('is', i.is_interactive())"
+    by_option = options[-1] == "-c"
+    command = [sys.executable, *options, *([program] if by_option else [])]
+    given = "" if by_option else program
+    ran = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert f"is {is_interactive}" in ran.stdout, ran.stderr
 
 
 def test_definitions_touch_nothing(app: hw.Application, directory: Any) -> None:

@@ -36,7 +36,7 @@ use crate::source_task::source_partition;
 use crate::tally::Totals;
 use headwater_core::{Class, Error, Position, Result, TopicPartition};
 use headwater_log::{Committed, Member, TopicConfig, Transactor};
-use headwater_plan::{LogicalPlan, Op, StoreId, StoreUse, Target, repartition_prefix};
+use headwater_plan::{Input, LogicalPlan, Op, StoreId, StoreUse, Target, repartition_prefix};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -52,6 +52,9 @@ const BACK_OFF: [Duration; 6] = [
     Duration::from_secs(5),
     Duration::from_secs(10),
 ];
+
+/// How long a run that has committed nothing yet waits for brokers at most.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a waiting run looks whether it is asked to stop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -100,14 +103,11 @@ fn repeat(
             (waits, trouble_since) = (BACK_OFF.iter(), None);
         }
         commits = commits_now;
-        let since = *trouble_since.get_or_insert(now);
-        let patience = application.settings.broker_availability_timeout;
-        let is_patient = application.log.is_remote()
-            && commits > 0
-            && patience.is_none_or(|patience| now.saturating_sub(since) < patience);
+        let lasted = now.saturating_sub(*trouble_since.get_or_insert(now));
+        let is_patient = is_patient(application, lasted, commits > 0);
         let wait = match (waits.next(), BACK_OFF.last()) {
-            (Some(&wait), _) => wait,
-            (None, Some(&longest)) if is_patient => longest,
+            (Some(&wait), _) if is_patient.unwrap_or(true) => wait,
+            (None, Some(&longest)) if is_patient == Some(true) => longest,
             _ => return Err(error),
         };
         let next = match application.stop_flag().load(Ordering::Acquire) {
@@ -123,6 +123,20 @@ fn repeat(
             return Ok(lock(totals).report(Ended::Stopped));
         }
     }
+}
+
+/// Whether to wait longer for brokers after trouble that has lasted so long; `None` where
+/// there are none.
+fn is_patient(application: &Application, lasted: Duration, has_worked: bool) -> Option<bool> {
+    if !application.log.is_remote() {
+        return None;
+    }
+    let patience = application.settings.broker_availability_timeout;
+    Some(match (patience, has_worked) {
+        (None, true) => true,
+        (Some(patience), true) => lasted < patience,
+        (patience, false) => lasted < patience.unwrap_or(START_PATIENCE).min(START_PATIENCE),
+    })
 }
 
 /// Waits, while the host may ask to stop; `false` if it did.
@@ -443,12 +457,36 @@ fn make_topics(
         let count = match application.log.topic(&name)? {
             Some(info) => info.config.partitions,
             None if !options.commit && !options.writes_topics && !is_input => 1,
-            None => make_topic(application, &name, config, options)?,
+            None => {
+                let is_read = |(_, input): (_, &Input)| *input.topic.name == *name;
+                if options.commit && plan.inputs().any(is_read) {
+                    check_never_read(application, &name)?;
+                }
+                make_topic(application, &name, config, options)?
+            }
         };
         partitions.insert(name, count);
     }
     make_repartition_topics(application, plan, &mut partitions)?;
     Ok(partitions)
+}
+
+/// # Errors
+/// `Invalid` if the application has read the topic, which is missing: made anew it would be
+/// another topic.
+fn check_never_read(application: &Application, topic: &str) -> Result<()> {
+    let name = &application.settings.name;
+    let committed = application.log.committed(name)?;
+    // A log forgets positions of a topic with the topic.
+    let known = input_partition(topic);
+    match committed.iter().any(|(at, _)| *at == known) {
+        false => Ok(()),
+        true => Err(Error::invalid(format!(
+            "a topic was deleted since the last run, and there are positions of it: make it again \
+             and reset the application with `headwater reset {name}` or app.clear_state(), \
+             topic=`{topic}`"
+        ))),
+    }
 }
 
 /// A repartition topic is made with as many partitions as the input that fills it has. Nothing

@@ -411,3 +411,23 @@ fn a_file_that_grows_is_read_on() {
         .collect();
     assert_eq!(found, ["1}", "5}", "4}"], "{:?}", totals());
 }
+
+/// A topic that is missing is made, but not in the place of one that was read.
+#[test]
+fn a_topic_that_was_read_and_deleted_is_not_made_by_a_run() {
+    let (log, env) = support::memory();
+    support::fill(&*log, "in", 2, &[record(r#"{"x":1}"#, WALL_MS)], 1);
+    let frames = [DataFrame::topic("in").to_topic("out")];
+    run_with(&log, &env, &frames, &UNTIL_QUIET).expect("runs");
+    assert!(log.delete_topic("in").expect("deletes"));
+    let error = run_with(&log, &env, &frames, &UNTIL_QUIET).expect_err("refused");
+    assert_eq!(error.class(), Class::Invalid);
+    for word in [
+        "was deleted since the last run",
+        "headwater reset test",
+        "topic=`in`",
+    ] {
+        assert!(error.to_string().contains(word), "{word} in: {error}");
+    }
+    assert_eq!(log.topic("in").expect("topic"), None);
+}

@@ -149,8 +149,10 @@ pub(crate) fn retention_has_passed(partition: &TopicPartition, offset: u64, star
     Error::invalid(format!(
         "retention has deleted records that were to be read topic=`{}` partition=`{}` \
          position=`{offset}` start=`{start}`\n\
-         hint: go on at the start and accept the loss, or keep the topic's records longer",
-        partition.topic, partition.partition
+         hint: keep the topic's records longer; to accept the loss of what is gone, \
+         `headwater groups reset APPLICATION --to earliest --topic {}` goes on at what is left, or \
+         where the application has state `headwater reset APPLICATION` begins anew",
+        partition.topic, partition.partition, partition.topic
     ))
 }
 

@@ -63,7 +63,8 @@ pub(super) fn client_error(doing: &str, client: &Client, fault: &Fault) -> Error
     }
     match events.last_line().filter(|_| fault.code == code::TIMED_OUT) {
         Some(line) => Error::unavailable(format!(
-            "{doing}: no answer in time last=`{line}` code=`{}`",
+            "{doing}: no answer in time last=`{line}` code=`{}`\n\
+             hint: is a broker there, and does it take connections of this `security.protocol`?",
             fault.code
         )),
         None => error(doing, fault),

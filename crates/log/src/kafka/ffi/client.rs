@@ -98,7 +98,10 @@ unsafe extern "C" fn on_error(
     // SAFETY: as in `on_log`.
     let (events, text) = unsafe { (opaque.cast::<Events>().as_ref(), text_of(reason)) };
     let Some(events) = events else { return };
-    events.say(text.clone());
+    // That all brokers are down says less than why.
+    if code != code::ALL_BROKERS_DOWN || events.last_line().is_none() {
+        events.say(text.clone());
+    }
     // A certificate that does not hold is as final as a wrong password.
     let is_certificate = code == code::SSL && text.contains("certificate");
     let code = if is_certificate {

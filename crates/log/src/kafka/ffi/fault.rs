@@ -81,6 +81,8 @@ pub(in super::super) mod code {
     use super::super::sys::rd_kafka_resp_err_t as Code;
 
     pub(in crate::kafka) const TIMED_OUT: i32 = Code::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
+    pub(in crate::kafka) const ALL_BROKERS_DOWN: i32 =
+        Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32;
     pub(in crate::kafka) const INVALID_ARGUMENT: i32 = Code::RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
     pub(in crate::kafka) const ERRONEOUS_STATE: i32 = Code::RD_KAFKA_RESP_ERR__STATE as i32;
     /// No partition asked about has a leader: the topic may be gone.
