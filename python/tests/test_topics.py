@@ -208,7 +208,7 @@ def test_a_producer_makes_no_topic_where_none_are_to_be_made(tmp_path: Path) -> 
             producer.produce("missing", "1")
 
 
-@pytest.mark.parametrize("name", ["laps-", "a--b", "", "a/b"])
+@pytest.mark.parametrize("name", ["laps-", "a--b", "a/b"])
 def test_a_name_that_internal_topics_could_not_carry_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidOperation, match="the name of an application"):
         hw.Application(name=name, directory=tmp_path)
