@@ -56,7 +56,9 @@ fn models(simulation: &Simulation, segment: &Segment) -> Vec<Model> {
     let of_partition = |number| {
         let mut model = Model::new(segment, upstream);
         let partition = TopicPartition::new(segment.input.as_str(), number);
-        for record in simulation.log.stored(&partition) {
+        let to = processed(simulation, segment, &partition);
+        let stored = simulation.log.stored(&partition).into_iter();
+        for record in stored.take_while(|record| record.offset < to) {
             match announced(&record) {
                 Some((from, is_idle, time)) => model.hear(from, is_idle, time, None),
                 None => model.take(
@@ -74,6 +76,16 @@ fn models(simulation: &Simulation, segment: &Segment) -> Vec<Model> {
     (0..simulation.partitions(&segment.input))
         .map(of_partition)
         .collect()
+}
+
+/// How far an application has committed that it is in a partition: what time it is may
+/// be told once more just before it is stopped.
+fn processed(simulation: &Simulation, segment: &Segment, partition: &TopicPartition) -> u64 {
+    let program = &simulation.script.topology.programs[segment.application];
+    let history = simulation.log.history(&program.settings.name);
+    let own = history.into_iter().filter(|(of, _)| of == partition);
+    own.last()
+        .map_or(0, |(_, committed)| committed.position.offset().unwrap_or(0))
 }
 
 /// The records of a topic, with their values.
