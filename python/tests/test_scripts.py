@@ -177,3 +177,21 @@ def test_the_model_of_chaos_sees_what_is_wrong(
         else:
             with pytest.raises(model.Failed, match=said):
                 judge.judge(rows)
+
+
+@pytest.mark.parametrize(
+    ("printed", "failures"), [("NOT TESTED: no loop devices", 0), ("running 0 tests", 1)]
+)
+def test_a_test_that_says_nothing_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, failures: int
+) -> None:
+    reliability, trust = script("reliability"), script("trust")
+    marks = [reliability.TOTALS, reliability.TOTALS_END, reliability.ROWS, reliability.ROWS_END]
+    table = tmp_path / "RELIABILITY.md"
+    table.write_text("a\n{}\n{}\nb\n{}\n{}\nc\n".format(*marks))
+    monkeypatch.setattr(reliability, "TABLE", table)
+    monkeypatch.setattr(trust, "LOGS", tmp_path)
+    kind = trust.Kind("cut", 1, "", [sys.executable, "-c", f"print({printed!r})"], "N", 10, "S")
+    session = trust.Session()
+    session._slice(kind, 10, 1)
+    assert sum(row.failures for row in session.rows.values()) == failures

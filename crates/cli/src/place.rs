@@ -97,8 +97,7 @@ fn kafka_options(brokers: &str, flags: &Flags) -> Result<KafkaOptions> {
         what.to.is_some()
     };
     if matches!(&flags.command, Command::Groups { command } if is_move(command)) {
-        // A broker takes a transaction's positions from outside a group also while it has
-        // members, and other ones only without.
+        // See `headwater::move_positions`.
         options.guarantee = Guarantee::AtLeastOnce;
     }
     Ok(options)

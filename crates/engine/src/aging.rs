@@ -46,12 +46,12 @@ impl Aging {
         wall_ms: TimestampMs,
     ) -> Option<String> {
         let retention_ms = *self.retention_ms.get(topic)?;
-        let rows = (0..records.len()).filter(|index| !is_control(records.headers(*index)));
-        let oldest = rows.map(|index| records.timestamps[index]).min()?;
+        let kept_from_ms = wall_ms.saturating_sub(retention_ms);
+        let times = records.timestamps.iter().enumerate();
+        let old = times.filter(|(_, time_ms)| **time_ms < kept_from_ms);
+        let rows = old.filter(|(index, _)| !is_control(records.headers(*index)));
+        let oldest = rows.map(|(_, time_ms)| *time_ms).min()?;
         let age_ms = wall_ms.saturating_sub(oldest);
-        if age_ms <= retention_ms {
-            return None;
-        }
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.insert(topic.to_owned()).then(|| {
             format!(

@@ -147,10 +147,10 @@ impl Worker {
         self.common.shared.totals().add(tally);
         settle(&mut self.tasks)?;
         let now = self.env.clock.monotonic();
-        self.show_commit(now.saturating_sub(started), now);
+        let took = now.saturating_sub(started);
+        self.show_commit(took, now);
         let is_behind = self.tasks.values().any(|slot| !slot.is_at_end);
         // A slow disk is not a quiet input: records may have come meanwhile.
-        let took = now.saturating_sub(started);
         self.common.shared.was_busy(took, now);
         self.epoch = Epoch {
             number: self.epoch.number + 1,

@@ -7,12 +7,11 @@
 //! that have been sent out of turn.
 
 use crate::dead_letter::{KIND_HEADER, Kind, OUR_HEADERS, SUFFIX};
-use crate::stretch::each_record;
 use headwater_core::partitioner::partition_of;
 use headwater_core::{
     Error, Header, Position, RecordsBuilder, Result, TimestampMs, TopicPartition,
 };
-use headwater_log::{Bounds, CommitOutcome, Committed, Fetched, Log, fixed};
+use headwater_log::{Bounds, CommitOutcome, Committed, Fetched, Log, each_record, fixed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

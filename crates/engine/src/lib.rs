@@ -69,7 +69,6 @@ mod scratch;
 mod settings;
 mod source_task;
 mod stored_state;
-mod stretch;
 mod tally;
 mod task;
 mod tree;

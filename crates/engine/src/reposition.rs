@@ -14,13 +14,19 @@ use headwater_plan::repartition_prefix;
 /// # Errors
 /// `Invalid` where it has state or rows on their way to another key, where it has
 /// committed nothing for a partition, where the partition does not have the position,
-/// and while it is running; `Unavailable` if nobody knows whether the positions were
+/// while it is running, and on a cluster that was not opened at least once: brokers take
+/// a transaction's positions from outside a group also while it has members. `Unavailable` if nobody knows whether the positions were
 /// moved.
 pub fn move_positions(
     log: &dyn Log,
     application: &str,
     to: &[(TopicPartition, Position)],
 ) -> Result<()> {
+    if log.is_remote() && !log.repeats_epochs() {
+        return Err(Error::invalid(
+            "positions on a cluster are moved through a log that is opened at least once",
+        ));
+    }
     let prefixes = [
         changelog_prefix(application),
         repartition_prefix(application),

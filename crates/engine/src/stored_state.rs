@@ -6,9 +6,8 @@
 
 use crate::metadata::TaskMetadata;
 use crate::restore::changelog_prefix;
-use crate::stretch::each_record;
 use headwater_core::{Error, Position, Result, TopicPartition};
-use headwater_log::Log;
+use headwater_log::{Log, each_record};
 use headwater_operators::stored_window;
 use headwater_state::StoredEntry;
 use std::collections::BTreeMap;

@@ -1,18 +1,12 @@
 //! What every backend refuses, in the same words.
 
-use crate::{Committed, FetchLimits, Log, TopicConfig, TopicInfo};
-use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition};
+use crate::{Committed, TopicConfig, TopicInfo};
+use headwater_core::{Error, Position, Result, TopicPartition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 const TOPIC_NAME_BYTES_MAX: usize = 249;
 const PARTITIONS_MAX: u32 = 10_000;
-
-/// How long a look for a record waits at once.
-const LOOK_WAIT: Duration = Duration::from_millis(100);
-/// A partition of which so many looks in a row show nothing cannot be read now.
-const LOOKS_MAX: u32 = 300;
 
 pub(crate) fn check_topic(name: &str, config: &TopicConfig) -> Result<()> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -51,39 +45,6 @@ pub(crate) fn check_more_partitions(topic: &str, has: u32, partitions: u32) -> R
         )));
     }
     Ok(has < partitions)
-}
-
-/// Reads on from `from` to the first record of a time or later; its position, or the
-/// end if there is none.
-pub(crate) fn first_at(
-    log: &dyn Log,
-    partition: &TopicPartition,
-    from: Position,
-    time_ms: TimestampMs,
-) -> Result<Position> {
-    let end = log.bounds(partition)?.end;
-    let mut at = from;
-    let mut reader = log.reader(&[(partition.clone(), from)])?;
-    let mut looks = 0;
-    while at < end {
-        if looks == LOOKS_MAX {
-            return Err(Error::unavailable(format!(
-                "a partition cannot be read up to its end partition=`{partition}` readable=`{at}` \
-                 end=`{end}`"
-            )));
-        }
-        looks += 1;
-        for fetched in reader.poll(LOOK_WAIT, FetchLimits::default())? {
-            let mut times = fetched.records.timestamps.iter();
-            if let Some(index) = times.position(|time| time_ms <= *time) {
-                return Ok(fetched.positions.get(index).min(end));
-            }
-            if at < fetched.resume {
-                (at, looks) = (fetched.resume, 0);
-            }
-        }
-    }
-    Ok(end)
 }
 
 pub(crate) fn check_metadata(positions: &[(TopicPartition, Committed)]) -> Result<()> {

@@ -44,11 +44,12 @@ pub mod embedded;
 pub mod kafka;
 pub mod memory;
 pub mod record_batch;
+mod stretch;
 
 use checks::{
     all_partitions, check_metadata, check_more_partitions, check_same_partitions, check_topic,
-    first_at, no_such_partition, no_such_topic, offset_of, position_after_end,
-    retention_has_passed, tombstones_gone, topic_deleted,
+    no_such_partition, no_such_topic, offset_of, position_after_end, retention_has_passed,
+    tombstones_gone, topic_deleted,
 };
 pub use headwater_core::Positions;
 use headwater_core::{Position, Records, Result, TimestampMs, TopicPartition};
@@ -56,6 +57,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+pub use stretch::each_record;
+use stretch::first_at;
 
 /// How a topic is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

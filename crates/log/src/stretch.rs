@@ -1,8 +1,7 @@
-//! A stretch of a partition, read from outside any run.
+//! A stretch of a partition, read once and from outside any run.
 
-use crate::replay::not_readable;
-use headwater_core::{Position, Result, TopicPartition};
-use headwater_log::{FetchLimits, Fetched, Log};
+use crate::{FetchLimits, Fetched, Log};
+use headwater_core::{Error, Position, Result, TimestampMs, TopicPartition};
 use std::time::Duration;
 
 /// The longest that one look takes.
@@ -15,7 +14,7 @@ const LOOKS_MAX: u32 = 60;
 /// # Errors
 /// What the log reports, `Unavailable` if it does not show the stretch in time, and what
 /// `visit` reports.
-pub(crate) fn each_record(
+pub fn each_record(
     log: &dyn Log,
     partition: &TopicPartition,
     (mut at, end): (Position, Position),
@@ -28,7 +27,11 @@ pub(crate) fn each_record(
     let mut looks = 0;
     while at < end {
         if looks == LOOKS_MAX {
-            return Err(not_readable(partition, at, end));
+            return Err(Error::unavailable(format!(
+                "a partition cannot be read up to where it is to be read: a transaction is still open \
+                 there, or the topic was deleted and made again, partition=`{partition}` \
+                 readable=`{at}` end=`{end}`"
+            )));
         }
         looks += 1;
         for fetched in reader.poll(WAIT, FetchLimits::default())? {
@@ -46,4 +49,24 @@ pub(crate) fn each_record(
         }
     }
     Ok(true)
+}
+
+/// Reads on from `from` to the first record of a time or later; its position, or the
+/// end if there is none.
+pub(crate) fn first_at(
+    log: &dyn Log,
+    partition: &TopicPartition,
+    from: Position,
+    time_ms: TimestampMs,
+) -> Result<Position> {
+    let end = log.bounds(partition)?.end;
+    let mut found = end;
+    each_record(log, partition, (from, end), &mut |fetched, index| {
+        let is_before = fetched.records.timestamps[index] < time_ms;
+        if !is_before {
+            found = fetched.positions.get(index);
+        }
+        Ok(is_before)
+    })?;
+    Ok(found)
 }
